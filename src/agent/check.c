@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/check.h"
+
+#include <fcntl.h>
+#include <net/if.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "agent/cgroup.h"
+#include "agent/init.h"
+#include "agent/job.h"
+#include "agent/modules.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/util.h"
+
+#define OUTPUT_MAX ((size_t)64 << 10)
+#define KERNEL_CONFIG_MAX ((size_t)1 << 20)
+
+struct need {
+    const char *name;
+    bool required; /* missing: fail, else warn */
+    const char *what;
+};
+
+static const struct need options[] = {
+    {"CHECKPOINT_RESTORE", true, "checkpointing at all"},
+    {"NAMESPACES", true, "containers"},
+    {"UTS_NS", true, "containers"},
+    {"IPC_NS", true, "containers"},
+    {"PID_NS", true, "containers"},
+    {"NET_NS", true, "containers"},
+    {"USER_NS", false, "user namespaces"},
+    {"TIME_NS", false, "clocks of restored processes"},
+    {"CGROUPS", true, "containers"},
+    {"MEMCG", true, "memory limits"},
+    {"CGROUP_PIDS", true, "limits of processes"},
+    {"SECCOMP_FILTER", true, "seccomp profiles"},
+    {"FHANDLE", true, "inotify, deleted files"},
+    {"EVENTFD", true, "eventfd"},
+    {"EPOLL", true, "epoll"},
+    {"INOTIFY_USER", true, "inotify"},
+    {"POSIX_MQUEUE", false, "message queues"},
+    {"SYSVIPC", false, "System V IPC"},
+    {"UNIX_DIAG", true, "unix sockets"},
+    {"INET_DIAG", true, "TCP sockets"},
+    {"INET_UDP_DIAG", true, "UDP sockets"},
+    {"PACKET_DIAG", true, "packet sockets"},
+    {"NETLINK_DIAG", true, "netlink sockets"},
+    {"NETFILTER_XT_MARK", false, "locking the network"},
+    {"TUN", false, "tun devices"},
+    {"VETH", false, "container networks"},
+    {"MEM_SOFT_DIRTY", false, "incremental checkpoints"},
+    {"USERFAULTFD", false, "lazy restore"},
+    {"VIRTIO_FS", true, "the share"},
+    {"VMGENID", false, "new randomness in clones"},
+};
+
+/* CRIU's names (`criu check --feature`). What `criu check` itself tests is not repeated. */
+static const struct need features[] = {
+    {"mnt_id", true, "open files"},
+    {"mem_dirty_track", false, "incremental checkpoints"},
+    {"aio_remap", false, "asynchronous I/O"},
+    {"timerfd", true, "timerfd"},
+    {"tun", false, "tun devices"},
+    {"tun_ns", false, "tun devices in network namespaces"},
+    {"userns", false, "user namespaces"},
+    {"fdinfo_lock", true, "file locks"},
+    {"seccomp_suspend", true, "seccomp profiles"},
+    {"seccomp_filters", true, "seccomp profiles"},
+    {"loginuid", false, "login ids"},
+    {"cgroupns", true, "cgroup namespaces"},
+    {"autofs", false, "autofs mounts"},
+    {"tcp_half_closed", false, "half-closed TCP connections"},
+    {"compat_cr", false, "32-bit programs"},
+    {"uffd", false, "lazy restore"},
+    {"uffd-noncoop", false, "lazy restore"},
+    {"can_map_vdso", false, "32-bit programs"},
+    {"sk_ns", false, "sockets of several network namespaces"},
+    {"sk_unix_file", false, "named unix sockets"},
+    {"net_diag_raw", false, "raw sockets"},
+    {"nsid", false, "nested network namespaces"},
+    {"link_nsid", false, "nested network namespaces"},
+    {"kcmp_epoll", false, "epoll"},
+    {"timens", false, "clocks of restored processes"},
+    {"external_net_ns", false, "external network namespaces"},
+    {"clone3_set_tid", false, "fast restore of pids"},
+    {"newifindex", false, "network devices"},
+    {"nftables", false, "nftables rules"},
+    {"has_ipt_legacy", false, "legacy iptables rules"},
+    {"pidfd_store", false, "detection of pid reuse"},
+    {"ns_pid", false, "nested pid namespaces"},
+    {"network_lock_nftables", false, "locking the network with nftables"},
+    {"sockopt_buf_lock", false, "socket buffer sizes"},
+    {"memfd_hugetlb", false, "huge pages in memfds"},
+    {"move_mount_set_group", false, "mount propagation"},
+    {"openat2", true, "safe opening of files"},
+    {"get_rseq_conf", true, "programs of current C libraries"},
+    {"ipv6_freebind", false, "IPv6 sockets"},
+    {"pagemap_scan", false, "fast memory dumps"},
+    {"overlayfs_maps", false, "files mapped from overlays"},
+};
+
+/* What CRIU asks the kernel through, and what it probes. */
+static const char *const modules[] = {
+    "unix_diag",      "inet_diag", "tcp_diag", "udp_diag", "raw_diag", "netlink_diag",
+    "af_packet_diag", "tun",       "veth",     "overlay",  "autofs4",
+};
+
+struct check {
+    struct agent *agent;
+    check_fn fn;
+    void *userdata;
+    struct check_result result;
+    int output; /* memfd */
+    int step;   /* STEP_VERSION, STEP_CHECK, then a feature each */
+};
+
+enum { STEP_VERSION = -2, STEP_BASIC = -1 };
+
+static void __attribute__((format(printf, 4, 5)))
+add(struct check_result *r, const char *name, enum check_status status, const char *fmt, ...) {
+    if (r->n == CHECK_ITEMS_MAX)
+        return;
+    struct check_item *item = &r->items[r->n++];
+    va_list ap;
+    snprintf(item->name, sizeof(item->name), "%s", name);
+    item->status = status;
+    va_start(ap, fmt);
+    vsnprintf(item->detail, sizeof(item->detail), fmt, ap);
+    va_end(ap);
+}
+
+bool check_passed(const struct check_result *r) {
+    for (size_t i = 0; i < r->n; i++)
+        if (r->items[i].status == CHECK_FAIL)
+            return false;
+    return true;
+}
+
+/* The value of CONFIG_name ("y", "m"), or 0. */
+static char config_value(const char *config, const char *name) {
+    size_t len = strlen(name);
+    for (const char *p = config; (p = strstr(p, "CONFIG_")); p++) {
+        bool line_start = p == config || p[-1] == '\n';
+        const char *key = p + strlen("CONFIG_");
+        if (line_start && strncmp(key, name, len) == 0 && key[len] == '=')
+            return key[len + 1];
+    }
+    return '\0';
+}
+
+void check_kernel_config(const char *config, struct check_result *r) {
+    for (size_t i = 0; i < ARRAY_SIZE(options); i++) {
+        const struct need *need = &options[i];
+        char name[64], value = config_value(config, need->name);
+        snprintf(name, sizeof(name), "kernel CONFIG_%s", need->name);
+        if (value == 'y' || value == 'm')
+            add(r, name, CHECK_OK, "%c", value);
+        else
+            add(r, name, need->required ? CHECK_FAIL : CHECK_WARN, "not set, needed for %s; use a kernel that has it",
+                need->what);
+    }
+}
+
+void check_parse_version(const char *text, char out[32]) {
+    static const char key[] = "Version: ";
+    const char *p = strstr(text, key);
+    out[0] = '\0';
+    if (p)
+        snprintf(out, 32, "%.*s", (int)MIN(strcspn(p + sizeof(key) - 1, " \n"), (size_t)31), p + sizeof(key) - 1);
+}
+
+void check_last_line(const char *text, char *out, size_t size) {
+    size_t end = strlen(text);
+    while (end && (text[end - 1] == '\n' || text[end - 1] == ' '))
+        end--;
+    size_t start = end;
+    while (start && text[start - 1] != '\n')
+        start--;
+    snprintf(out, size, "%.*s", (int)MIN(end - start, size), text + start);
+}
+
+/* What the agent can see by itself. */
+
+static void check_kernel(struct check_result *r) {
+    cleanup_free char *config = NULL;
+    struct err err = ERR_INIT;
+    if (file_read_at(AT_FDCWD, CHECK_KERNEL_CONFIG, KERNEL_CONFIG_MAX, &config, NULL, &err) < 0)
+        add(r, "kernel configuration", CHECK_FAIL, "%s; build the guest again", err.msg);
+    else
+        check_kernel_config(config, r);
+}
+
+static void check_cgroups(struct check_result *r) {
+    static const char *const wanted[] = {"memory", "cpu", "pids", "io", "cpuset"};
+    cleanup_free char *have = NULL;
+    struct err err = ERR_INIT;
+    if (file_read_at(AT_FDCWD, CGROUP_ROOT "/" CGROUP_PARENT "/cgroup.subtree_control", CGROUP_FILE_MAX, &have, NULL,
+                     &err) < 0) {
+        add(r, "cgroup v2", CHECK_FAIL, "%s", err.msg);
+        return;
+    }
+    have[strcspn(have, "\n")] = '\0';
+    for (size_t i = 0; i < ARRAY_SIZE(wanted); i++)
+        if (!strstr(have, wanted[i])) {
+            add(r, "cgroup v2", CHECK_WARN, "no controller %s, only: %s", wanted[i], have);
+            return;
+        }
+    add(r, "cgroup v2", CHECK_OK, "%s", have);
+}
+
+static void check_loopback(struct check_result *r) {
+    cleanup_fd int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    struct ifreq ifr = {.ifr_name = "lo"};
+    if (fd < 0 || ioctl(fd, SIOCGIFFLAGS, &ifr) < 0)
+        add(r, "loopback", CHECK_FAIL, "cannot be seen: %s", strerror(errno));
+    else if (!(ifr.ifr_flags & IFF_UP))
+        add(r, "loopback", CHECK_FAIL, "is down");
+    else
+        add(r, "loopback", CHECK_OK, "is up");
+}
+
+static void check_share(struct check_result *r) {
+    cleanup_free char *mounts = NULL;
+    struct err err = ERR_INIT;
+    if (file_read_at(AT_FDCWD, "/proc/self/mounts", KERNEL_CONFIG_MAX, &mounts, NULL, &err) < 0)
+        add(r, "share", CHECK_FAIL, "%s", err.msg);
+    else if (!strstr(mounts, " " INIT_SHARE_DIR " virtiofs "))
+        add(r, "share", CHECK_FAIL, "is not mounted");
+    else
+        add(r, "share", CHECK_OK, "mounted at %s", INIT_SHARE_DIR);
+}
+
+static void load_modules(struct check_result *r) {
+    char missing[256] = "";
+    size_t n = 0;
+    for (size_t i = 0; i < ARRAY_SIZE(modules); i++) {
+        struct err err = ERR_INIT;
+        if (modules_load(&modules[i], 1, &err) < 0 && n < sizeof(missing)) {
+            log_warn("%s", err.msg);
+            n += (size_t)snprintf(missing + n, sizeof(missing) - n, " %s", modules[i]);
+        }
+    }
+    if (missing[0])
+        add(r, "kernel modules", CHECK_WARN, "cannot be loaded:%s", missing);
+    else
+        add(r, "kernel modules", CHECK_OK, "loaded");
+}
+
+/* CRIU. */
+
+static void next(struct check *c);
+
+static void finish(struct check *c, const struct err *err) {
+    c->agent->checking = false;
+    c->fn(c->userdata, err ? NULL : &c->result, err);
+    fd_close(c->output);
+    free(c);
+}
+
+static void on_version(struct check *c, int status, const char *text) {
+    char line[200];
+    check_parse_version(text, c->result.criu_version);
+    check_last_line(text, line, sizeof(line));
+    if (status == 0 && c->result.criu_version[0])
+        add(&c->result, "criu", CHECK_OK, "version %s", c->result.criu_version);
+    else
+        add(&c->result, "criu", CHECK_FAIL, "does not run: %s", line);
+}
+
+static void on_basic(struct check *c, int status, const char *text) {
+    char line[200];
+    check_last_line(text, line, sizeof(line));
+    add(&c->result, "criu check", status == 0 ? CHECK_OK : CHECK_FAIL, "%s",
+        status == -ETIMEDOUT ? "did not end in time" : line);
+}
+
+static void on_feature(struct check *c, int status, const char *text) {
+    const struct need *need = &features[c->step];
+    char name[64], line[160];
+    snprintf(name, sizeof(name), "criu %s", need->name);
+    check_last_line(text, line, sizeof(line));
+    if (status == 0)
+        add(&c->result, name, CHECK_OK, "supported");
+    else
+        add(&c->result, name, need->required ? CHECK_FAIL : CHECK_WARN, "not supported (for %s): %s", need->what,
+            status == -ETIMEDOUT ? "did not end in time" : line);
+}
+
+static void on_end(void *userdata, int status) {
+    struct check *c = userdata;
+    cleanup_free char *text = malloc(OUTPUT_MAX + 1);
+    ssize_t n = text ? pread(c->output, text, OUTPUT_MAX, 0) : -1;
+    if (n < 0) {
+        struct err err = ERR_INIT;
+        err_set(&err, ENOMEM, "cannot read what criu says");
+        finish(c, &err);
+        return;
+    }
+    text[n] = '\0';
+    if (c->step == STEP_VERSION)
+        on_version(c, status, text);
+    else if (c->step == STEP_BASIC)
+        on_basic(c, status, text);
+    else
+        on_feature(c, status, text);
+    /* Without a CRIU that runs there is nothing to ask it. */
+    if (c->step++ == STEP_VERSION && !c->result.criu_version[0])
+        finish(c, NULL);
+    else
+        next(c);
+}
+
+static void next(struct check *c) {
+    char *argv[] = {(char[]){"criu"}, (char[]){"check"}, NULL, NULL, NULL};
+    char version[] = "--version", feature[] = "--feature", name[64];
+    if (c->step == STEP_VERSION)
+        argv[1] = version;
+    if (c->step >= 0) {
+        if ((size_t)c->step == ARRAY_SIZE(features)) {
+            finish(c, NULL);
+            return;
+        }
+        snprintf(name, sizeof(name), "%s", features[c->step].name);
+        argv[2] = feature;
+        argv[3] = name;
+    }
+    struct proc_spec spec = {
+        .path = CRIU_PATH,
+        .argv = argv,
+        .cwd = AGENT_RUN_DIR,
+        .fds = {{c->output, 1}, {c->output, 2}},
+        .n_fds = 2,
+        .new_session = true,
+        .outlive_parent = true,
+        .setup = job_setup_child,
+    };
+    struct err err = ERR_INIT;
+    int r = ftruncate(c->output, 0) < 0 || lseek(c->output, 0, SEEK_SET) < 0 ? err_errno(&err, errno, "memfd") : 0;
+    if (r == 0)
+        r = job_start(c->agent->event, c->agent->children, &spec, CHECK_TIMEOUT_USEC, on_end, c, NULL, &err);
+    if (r < 0)
+        finish(c, &err);
+}
+
+static int begin(struct check *c, struct err *err) {
+    c->output = memfd_create("criu-output", MFD_CLOEXEC);
+    if (c->output < 0)
+        return err_errno(err, errno, "memfd");
+    check_kernel(&c->result);
+    check_cgroups(&c->result);
+    check_loopback(&c->result);
+    check_share(&c->result);
+    load_modules(&c->result);
+    c->step = STEP_VERSION;
+    return 0;
+}
+
+int check_run(struct agent *a, check_fn fn, void *userdata, struct err *err) {
+    if (a->checking)
+        return err_set(err, EBUSY, "a check is under way");
+    struct check *c = calloc(1, sizeof(*c));
+    if (!c)
+        return err_set(err, ENOMEM, "out of memory");
+    *c = (struct check){.agent = a, .fn = fn, .userdata = userdata, .output = -1};
+    int r = begin(c, err);
+    if (r < 0) {
+        free(c);
+        return err_wrap(err, "cannot check the guest");
+    }
+    a->checking = true;
+    next(c);
+    return 0;
+}

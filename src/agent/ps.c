@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/ps.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "agent/cgroup.h"
+#include "base/fd.h"
+#include "base/util.h"
+
+#define PTS_MAJOR_FIRST 136 /* Documentation/admin-guide/devices.txt: 136 to 143, 256 each */
+#define PTS_MAJOR_LAST 143
+#define TTY_MAJOR 4
+#define CONSOLE_MAJOR 5
+
+static void format_tty(int device, char out[16]) {
+    unsigned major_nr = major((dev_t)device), minor_nr = minor((dev_t)device);
+    if (major_nr >= PTS_MAJOR_FIRST && major_nr <= PTS_MAJOR_LAST)
+        snprintf(out, 16, "pts/%u", (major_nr - PTS_MAJOR_FIRST) * 256 + minor_nr);
+    else if (major_nr == TTY_MAJOR && minor_nr >= 64)
+        snprintf(out, 16, "ttyS%u", (minor_nr - 64) % 1000);
+    else if (major_nr == CONSOLE_MAJOR && minor_nr == 1)
+        snprintf(out, 16, "console");
+    else
+        snprintf(out, 16, "?");
+}
+
+/* One line of UTF-8 whatever the process calls itself. */
+static void clean(char *s) {
+    size_t n = strlen(s);
+    /* A character cut at the end must not make the whole look broken. */
+    for (int i = 0; i < 3 && n && !utf8_valid(s, n); i++)
+        if ((unsigned char)s[n - 1] >= 0x80)
+            s[--n] = '\0';
+    bool utf8 = utf8_valid(s, n);
+    for (size_t i = 0; i < n; i++) {
+        unsigned char c = (unsigned char)s[i];
+        if (c < 0x20 || c == 0x7f || (c >= 0x80 && !utf8))
+            s[i] = '?';
+    }
+}
+
+int ps_parse_stat(const char *text, struct ps_entry *ret) {
+    /* The name may hold anything, brackets too: the last one ends it. */
+    const char *open = strchr(text, '('), *close = strrchr(text, ')');
+    int pid, ppid, tty;
+    unsigned long long utime, stime, start;
+    if (!open || !close || close < open || sscanf(text, "%d", &pid) != 1)
+        return -EINVAL;
+    if (sscanf(close + 1, " %*c %d %*d %*d %d %*d %*u %*u %*u %*u %*u %llu %llu %*d %*d %*d %*d %*d %*d %llu", &ppid,
+               &tty, &utime, &stime, &start) != 5)
+        return -EINVAL;
+    *ret = (struct ps_entry){.pid = pid, .ppid = ppid, .start_ticks = start, .cpu_ticks = utime + stime};
+    format_tty(tty, ret->tty);
+    snprintf(ret->command, sizeof(ret->command), "[%.*s]", (int)MIN(close - open - 1, 64), open + 1);
+    clean(ret->command);
+    return 0;
+}
+
+int ps_parse_uid(const char *text, uint32_t *ret) {
+    const char *line = strstr(text, "\nUid:");
+    unsigned uid;
+    if (!line || sscanf(line + 5, "%u", &uid) != 1)
+        return -EINVAL;
+    *ret = uid;
+    return 0;
+}
+
+void ps_format_command(const char *cmdline, size_t len, char out[PS_COMMAND_MAX]) {
+    while (len && cmdline[len - 1] == '\0')
+        len--;
+    len = MIN(len, (size_t)PS_COMMAND_MAX - 1);
+    for (size_t i = 0; i < len; i++)
+        out[i] = cmdline[i] ? cmdline[i] : ' ';
+    out[len] = '\0';
+    clean(out);
+}
+
+/* Reads what fits. */
+static ssize_t read_some(pid_t pid, const char *file, char *buf, size_t size) {
+    char path[64];
+    snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, file);
+    cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return -ESRCH;
+    ssize_t n = read(fd, buf, size - 1);
+    if (n < 0)
+        return -ESRCH;
+    buf[n] = '\0';
+    return n;
+}
+
+int ps_read(pid_t pid, struct ps_entry *ret) {
+    char buf[2048];
+    struct ps_entry e;
+    ssize_t n = read_some(pid, "stat", buf, sizeof(buf));
+    if (n < 0 || ps_parse_stat(buf, &e) < 0)
+        return -ESRCH;
+    n = read_some(pid, "status", buf, sizeof(buf));
+    if (n < 0 || ps_parse_uid(buf, &e.uid) < 0)
+        return -ESRCH;
+    n = read_some(pid, "cmdline", buf, sizeof(buf));
+    if (n > 0)
+        ps_format_command(buf, (size_t)n, e.command);
+    *ret = e;
+    return 0;
+}
+
+int ps_list(int cgroup_fd, struct ps_entry **ret, size_t *ret_n, struct err *err) {
+    cleanup_free pid_t *pids = NULL;
+    size_t n = 0, have = 0;
+    int r = cgroup_pids(cgroup_fd, &pids, &n, err);
+    if (r < 0)
+        return r;
+    n = MIN(n, (size_t)PS_LIST_MAX);
+    struct ps_entry *entries = calloc(n + 1, sizeof(*entries));
+    if (!entries)
+        return err_set(err, ENOMEM, "out of memory");
+    for (size_t i = 0; i < n; i++)
+        if (ps_read(pids[i], &entries[have]) == 0) /* else it has ended meanwhile */
+            have++;
+    *ret = entries;
+    *ret_n = have;
+    return 0;
+}
+
+uint64_t ps_ticks_to_usec(uint64_t ticks) {
+    return ticks * (USEC_PER_SEC / (uint64_t)sysconf(_SC_CLK_TCK));
+}

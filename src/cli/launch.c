@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/launch.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/path.h"
+#include "base/proc.h"
+#include "cli/attach.h"
+#include "cli/io.h"
+#include "cli/monitor.h"
+#include "cli/sandbox_dir.h"
+#include "cli/session.h"
+#include "cli/signals.h"
+#include "cli/task.h"
+#include "cli/teardown.h"
+#include "oci/spec.h"
+
+/* Everything of one launch; the fields are in the order in which they come to be. */
+struct launch {
+    const struct cli *cli;
+    const struct launch_options *options;
+    const char *id;
+    char *bundle; /* absolute; owned */
+    struct config config;
+    struct io_request io_request;
+    struct sandbox_dir dir;
+    struct monitor monitor;
+    struct io io;
+    struct proc daemon;
+    uint64_t daemon_start;
+    struct session session;
+    struct attach attach;
+    bool wrote_pid;
+};
+
+int launch_refuse_fds(uint64_t preserve_fds, struct err *err) {
+    if (preserve_fds > 0)
+        return err_set(err, EOPNOTSUPP, "--preserve-fds %llu: open files cannot be passed into a virtual machine",
+                       (unsigned long long)preserve_fds);
+    const char *listen_fds = getenv("LISTEN_FDS");
+    if (listen_fds && *listen_fds)
+        log_warn("LISTEN_FDS is ignored: open files cannot be passed into a virtual machine");
+    return 0;
+}
+
+int launch_write_pid(const char *path, pid_t pid, struct err *err) {
+    char text[16];
+    int n = snprintf(text, sizeof(text), "%d", (int)pid);
+    int r = file_write_atomic(path, text, (size_t)n, 0644, false, err);
+    return r < 0 ? err_wrap(err, "--pid-file") : 0;
+}
+
+static int read_console_size(const json_t *process, struct io_request *io, struct err *err) {
+    json_t *size = NULL;
+    int64_t width = 0, height = 0;
+    int r = json_get_obj(process, "process", "consoleSize", &size, err);
+    if (r <= 0)
+        return r;
+    r = json_get_i64(size, "process.consoleSize", "width", 0, UINT16_MAX, &width, err);
+    if (r >= 0)
+        r = json_get_i64(size, "process.consoleSize", "height", 0, UINT16_MAX, &height, err);
+    io->width = (uint32_t)width;
+    io->height = (uint32_t)height;
+    return r;
+}
+
+/* Finds what is wrong with the bundle before anything is made. */
+static int check_bundle(struct launch *l, struct err *err) {
+    const char *bundle = l->options->bundle ? l->options->bundle : ".";
+    cleanup_json json_t *spec = NULL;
+    cleanup_guest_spec struct oci_guest_spec guest = {0};
+    json_t *process = NULL;
+    l->bundle = realpath(bundle, NULL);
+    if (!l->bundle)
+        return err_errno(err, errno, "bundle %s", bundle);
+    int r = oci_spec_load(l->bundle, &spec, err);
+    if (r == 0)
+        r = oci_spec_validate(spec, err);
+    if (r == 0)
+        r = oci_spec_for_guest(spec, l->id, l->bundle, &guest, err);
+    if (r < 0)
+        return r;
+    if (access(guest.rootfs, F_OK) < 0)
+        return err_errno(err, errno, "invalid rootfs: %s", guest.rootfs);
+    /* The daemon logs them as warnings, where they stay. */
+    for (size_t i = 0; i < guest.notes.n; i++)
+        log_info("%s", guest.notes.v[i]);
+    l->io_request.terminal = guest.terminal;
+    r = json_get_obj(spec, "", "process", &process, err);
+    return r > 0 ? read_console_size(process, &l->io_request, err) : r;
+}
+
+static int check(struct launch *l, struct err *err) {
+    const struct launch_options *o = l->options;
+    int r = id_validate("container id", l->id, err);
+    if (r == 0)
+        r = launch_refuse_fds(o->preserve_fds, err);
+    if (r == 0)
+        r = cli_load_config(l->cli, &l->config, err);
+    if (r < 0)
+        return r;
+    l->io_request.detach = o->detach || !o->start;
+    l->io_request.console_socket = o->console_socket;
+    r = check_bundle(l, err);
+    if (r >= 0)
+        r = io_check(&l->io_request, err);
+    if (r < 0)
+        return r;
+    if (o->no_pivot)
+        log_warn("--no-pivot is ignored: the guest's root is not a ramdisk");
+    if (o->no_new_keyring)
+        log_debug("--no-new-keyring is ignored: the caller's session keyring does not reach into the guest");
+    return 0;
+}
+
+static int make_sandbox(struct launch *l, struct err *err) {
+    bool monitored = l->io_request.detach;
+    int r = io_prepare(&l->io_request, &l->io, err);
+    if (r == 0 && monitored) {
+        struct monitor_spec spec = {.dir = &l->dir, .container_id = l->id, .exec_id = "", .slave = l->io.slave};
+        r = monitor_fork(&spec, &l->monitor, err);
+    }
+    if (r == 0)
+        r = sandbox_start_daemon(&l->dir, l->cli, l->bundle, &l->daemon, err);
+    if (r == 0 && proc_start_time(l->daemon.pid, &l->daemon_start) < 0)
+        l->daemon_start = 0; /* died already: the session will tell */
+    if (r == 0)
+        r = session_open(&l->session, &l->dir, l->config.rpc_timeout, err);
+    if (r < 0)
+        return r;
+    l->attach = (struct attach){.session = &l->session, .id = l->id, .exec_id = "", .io = monitored ? NULL : &l->io};
+    return attach_begin(&l->attach, err);
+}
+
+static int make_container(struct launch *l, struct err *err) {
+    pid_t pid = l->monitor.pid ? l->monitor.pid : getpid();
+    int r = task_create(&l->session, l->id, l->bundle, pid, &l->io.pass, l->config.boot_timeout + l->config.rpc_timeout,
+                        err);
+    if (r < 0)
+        return r;
+    io_passed(&l->io);
+    if (l->monitor.pid)
+        r = monitor_release(&l->monitor, err);
+    if (r == 0 && l->options->pid_file) {
+        r = launch_write_pid(l->options->pid_file, pid, err);
+        l->wrote_pid = r == 0;
+    }
+    return r;
+}
+
+static int start(struct launch *l, uint32_t *ret_status, struct err *err) {
+    bool foreground = !l->io_request.detach;
+    int r = foreground ? attach_run(&l->attach, err) : 0;
+    if (r == 0)
+        r = task_start(&l->session, l->id, "", err);
+    if (r < 0 || !foreground)
+        return r;
+    r = attach_wait(&l->attach, ret_status, err);
+    if (r == -ECONNRESET) {
+        /* The container ran and was killed with its daemon; that is an exit like any other. */
+        attach_end(&l->attach);
+        cli_report(l->cli, err);
+        *ret_status = MONITOR_LOST;
+        return 0;
+    }
+    return r;
+}
+
+/* The directory, the daemon and the monitor go; what they left is logged, the error that led here is the caller's. */
+static void tear_down(struct launch *l) {
+    struct err problem = ERR_INIT;
+    if (teardown_sandbox(&l->dir, &l->session, l->daemon.pid, l->daemon_start, &problem) < 0)
+        log_error("%s", problem.msg);
+    if (l->daemon.pid > 0)
+        proc_kill(&l->daemon); /* it has ended; this reaps it */
+    monitor_abort(&l->monitor);
+    if (l->wrote_pid && l->io_request.detach)
+        (void)unlink(l->options->pid_file);
+}
+
+static void clear(struct launch *l) {
+    attach_end(&l->attach);
+    io_close(&l->io);
+    session_close(&l->session);
+    monitor_abort(&l->monitor);
+    fd_close(l->daemon.pidfd);
+    sandbox_dir_close(&l->dir);
+    free(l->bundle);
+}
+
+/* The container has ended in the foreground: it is removed unless it is to be kept. */
+static void remove_ended(struct launch *l) {
+    struct err problem = ERR_INIT;
+    if (l->options->keep)
+        return;
+    if (!l->session.closed && task_delete(&l->session, l->id, "", NULL, &problem) < 0)
+        log_warn("cannot delete container %s: %s", l->id, problem.msg);
+    tear_down(l);
+}
+
+int launch(struct cli *cli, const struct launch_options *options, const char *id, struct err *err) {
+    struct launch l = {
+        .cli = cli,
+        .options = options,
+        .id = id,
+        .dir = SANDBOX_DIR_NONE,
+        .monitor = MONITOR_NONE,
+        .io = IO_NONE,
+        .daemon = PROC_NONE,
+    };
+    uint32_t status = 0;
+    int r = check(&l, err);
+    if (r == 0) {
+        signals_block();
+        r = sandbox_dir_make(cli->root, id, &l.dir, err);
+    }
+    if (r == 0) {
+        r = make_sandbox(&l, err);
+        if (r == 0)
+            r = make_container(&l, err);
+        if (r == 0 && options->start)
+            r = start(&l, &status, err);
+        int interrupt = l.session.interrupt;
+        attach_end(&l.attach);
+        if (r < 0)
+            tear_down(&l);
+        else if (options->start && !l.io_request.detach)
+            remove_ended(&l);
+        if (r == -EINTR && interrupt) {
+            cli_report(cli, err);
+            r = 0;
+            status = 128 + (uint32_t)interrupt;
+        }
+    }
+    clear(&l);
+    return r < 0 ? err_wrap(err, options->start ? "run failed" : "create failed") : (int)(status & 0xff);
+}

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/monitor.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "cli/session.h"
+#include "cli/signals.h"
+#include "cli/task.h"
+#include "cli/terminal.h"
+
+#define RELEASE_TIMEOUT (30 * USEC_PER_SEC)
+
+/* Where the fds of the monitor are after tidy(). */
+enum { FD_SOCK = 3, FD_DIR, FD_SLAVE, FD_FIRST_FREE };
+
+struct watcher {
+    struct session session;
+    const struct monitor_spec *spec;
+    int slave;
+    bool exited;
+    uint32_t status;
+};
+
+/* Keeps only what is needed: a descriptor left open here would be held as long as the container lives. */
+static int tidy(const struct monitor_spec *spec, int sock) {
+    int from[] = {sock, spec->dir->fd, spec->slave};
+    int moved[ARRAY_SIZE(from)];
+    for (size_t i = 0; i < ARRAY_SIZE(from); i++)
+        if ((moved[i] = from[i] < 0 ? -1 : fcntl(from[i], F_DUPFD_CLOEXEC, FD_FIRST_FREE)) < 0 && from[i] >= 0)
+            return -errno;
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (null < 0)
+        return -errno;
+    for (int fd = 0; fd < 3; fd++)
+        if (dup2(null, fd) < 0)
+            return -errno;
+    for (size_t i = 0; i < ARRAY_SIZE(from); i++) {
+        close(FD_SOCK + (int)i);
+        if (moved[i] >= 0 && dup3(moved[i], FD_SOCK + (int)i, O_CLOEXEC) < 0)
+            return -errno;
+    }
+    return syscall(SYS_close_range, (unsigned)FD_FIRST_FREE, ~0u, 0u) < 0 ? -errno : 0;
+}
+
+static void resize(struct watcher *w) {
+    uint32_t width, height;
+    if (w->slave < 0)
+        return;
+    terminal_size(w->slave, &width, &height);
+    if (width && height)
+        task_resize_async(&w->session, w->spec->container_id, w->spec->exec_id, width, height);
+}
+
+static void on_signal(int sig, void *userdata) {
+    struct watcher *w = userdata;
+    if (sig == SIGWINCH)
+        resize(w);
+    else
+        task_kill_async(&w->session, w->spec->container_id, w->spec->exec_id, sig);
+}
+
+static void on_exit_status(void *userdata, ProtobufCMessage **reply, const struct err *err) {
+    struct watcher *w = userdata;
+    w->exited = true;
+    w->status = err ? MONITOR_LOST : ((const Containerd__Task__V2__WaitResponse *)*reply)->exit_status;
+}
+
+/* Starts the wait and a call after it on the same connection: its answer proves that the wait was taken. */
+static int begin(struct watcher *w, struct err *err) {
+    Containerd__Task__V2__ConnectRequest req = CONTAINERD__TASK__V2__CONNECT_REQUEST__INIT;
+    req.id = (char *)(uintptr_t)w->spec->container_id;
+    int r = session_open(&w->session, w->spec->dir, RELEASE_TIMEOUT, err);
+    if (r == 0)
+        r = signals_watch(w->session.event, on_signal, w, err);
+    if (r == 0)
+        r = task_wait_async(&w->session, w->spec->container_id, w->spec->exec_id, on_exit_status, w, err);
+    if (r == 0)
+        r = session_call(&w->session, &containerd__task__v2__task__descriptor, "Connect", &req.base, NULL, 0, 0, NULL,
+                         err);
+    return r;
+}
+
+static int __attribute__((noreturn)) monitor_main(const struct monitor_spec *given, int sock) {
+    struct sandbox_dir dir = *given->dir;
+    struct monitor_spec spec = *given;
+    struct watcher w = {.spec = &spec, .slave = given->slave};
+    struct err err = ERR_INIT;
+    char go = 0;
+
+    prctl(PR_SET_NAME, "stasis-monitor");
+    setsid();
+    int r = tidy(given, sock);
+    if (r < 0)
+        _exit(1);
+    dir.fd = FD_DIR;
+    spec.dir = &dir;
+    if (w.slave >= 0) {
+        w.slave = spec.slave = FD_SLAVE;
+        /* As its controlling terminal it tells of SIGWINCH, and of SIGHUP when the master is closed. */
+        (void)ioctl(FD_SLAVE, TIOCSCTTY, 0);
+    }
+    if (read(FD_SOCK, &go, 1) != 1)
+        _exit(1); /* the process never came to be */
+
+    r = begin(&w, &err);
+    if (r < 0) {
+        fd_write_all(FD_SOCK, err.msg, strlen(err.msg));
+        _exit(MONITOR_LOST);
+    }
+    fd_write_all(FD_SOCK, "", 1);
+    close(FD_SOCK);
+    /* A terminal that was resized before it was ours sent no signal. */
+    resize(&w);
+    if (session_run_until(&w.session, &w.exited, SESSION_FOREVER, NULL) < 0)
+        w.status = MONITOR_LOST;
+    /* Nobody else will remove the record of a detached exec. */
+    if (*spec.exec_id && !w.session.closed)
+        (void)task_delete(&w.session, spec.container_id, spec.exec_id, NULL, NULL);
+    _exit((int)(w.status & 0xff));
+}
+
+int monitor_fork(const struct monitor_spec *spec, struct monitor *ret, struct err *err) {
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+        return err_errno(err, errno, "cannot start the monitor process");
+    cleanup_fd int ours = pair[0], theirs = pair[1];
+    fflush(stdout);
+    pid_t pid = fork();
+    if (pid < 0)
+        return err_errno(err, errno, "cannot start the monitor process");
+    if (pid == 0)
+        monitor_main(spec, theirs);
+    *ret = (struct monitor){.pid = pid, .sock = TAKE_FD(ours)};
+    return 0;
+}
+
+int monitor_release(struct monitor *m, struct err *err) {
+    char answer[512];
+    int r = fd_write_all(m->sock, "g", 1);
+    if (r < 0)
+        return err_errno(err, -r, "the monitor process (pid %d) is gone", (int)m->pid);
+    r = fd_wait(m->sock, POLLIN, RELEASE_TIMEOUT + 5 * USEC_PER_SEC);
+    if (r == 0)
+        return err_set(err, ETIMEDOUT, "the monitor process (pid %d) does not answer", (int)m->pid);
+    ssize_t n = read(m->sock, answer, sizeof(answer) - 1);
+    if (n <= 0)
+        return err_set(err, ESRCH, "the monitor process (pid %d) is gone", (int)m->pid);
+    answer[n] = '\0';
+    if (answer[0])
+        return err_set(err, EIO, "the monitor process: %s", answer);
+    *m = (struct monitor){.pid = 0, .sock = fd_close(m->sock)};
+    return 0;
+}
+
+void monitor_abort(struct monitor *m) {
+    m->sock = fd_close(m->sock);
+    if (m->pid > 0) {
+        kill(m->pid, SIGKILL);
+        while (waitpid(m->pid, NULL, 0) < 0 && errno == EINTR)
+            ;
+    }
+    m->pid = 0;
+}

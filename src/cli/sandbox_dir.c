@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/sandbox_dir.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/path.h"
+
+#define DAEMON_NAME "containerd-shim-stasis-v2"
+#define DAEMON_LISTEN_FD 3
+#define SOCKET_NAME "api.sock"
+#define LOG_NAME "log"
+#define LOG_READ_MAX ((size_t)8 << 20)
+#define LOG_TAIL_LINES 10
+
+void sandbox_dir_close(struct sandbox_dir *d) {
+    free(d->root);
+    free(d->id);
+    if (d->fd >= 0)
+        fd_close(d->fd);
+    *d = SANDBOX_DIR_NONE;
+}
+
+char *sandbox_dir_path(const struct sandbox_dir *d) {
+    return path_join(d->root, d->id);
+}
+
+static int fill(const char *root, const char *id, struct sandbox_dir *d, struct err *err) {
+    d->root = realpath(root, NULL);
+    if (!d->root)
+        return err_errno(err, errno, "cannot use the state directory %s", root);
+    d->id = strdup(id);
+    if (!d->id)
+        return err_set(err, ENOMEM, "out of memory");
+    return 0;
+}
+
+static int open_dir(struct sandbox_dir *d) {
+    cleanup_free char *path = sandbox_dir_path(d);
+    d->fd = path ? open(path, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
+    return d->fd < 0 ? -errno : 0;
+}
+
+int sandbox_dir_make(const char *root, const char *id, struct sandbox_dir *ret, struct err *err) {
+    cleanup_sandbox_dir struct sandbox_dir d = SANDBOX_DIR_NONE;
+    int r = id_validate("container id", id, err);
+    if (r == 0)
+        r = path_mkdirs(root, 0700, err);
+    if (r == 0)
+        r = fill(root, id, &d, err);
+    if (r < 0)
+        return r;
+    cleanup_free char *path = sandbox_dir_path(&d);
+    if (!path)
+        return err_set(err, ENOMEM, "out of memory");
+    if (mkdir(path, 0700) < 0)
+        return errno == EEXIST ? err_set(err, EEXIST, "container with given ID already exists")
+                               : err_errno(err, errno, "cannot create directory %s", path);
+    r = open_dir(&d);
+    if (r < 0)
+        return err_errno(err, -r, "cannot open %s", path);
+    *ret = d;
+    d = SANDBOX_DIR_NONE;
+    return 0;
+}
+
+int sandbox_dir_open(const char *root, const char *id, struct sandbox_dir *ret, struct err *err) {
+    cleanup_sandbox_dir struct sandbox_dir d = SANDBOX_DIR_NONE;
+    int r = id_validate("container id", id, err);
+    if (r < 0)
+        return r;
+    if (access(root, F_OK) < 0 && errno == ENOENT)
+        return err_set(err, ENOENT, "container does not exist");
+    r = fill(root, id, &d, err);
+    if (r < 0)
+        return r;
+    r = open_dir(&d);
+    if (r == -ENOENT || r == -ENOTDIR)
+        return err_set(err, ENOENT, "container does not exist");
+    if (r < 0)
+        return err_errno(err, -r, "cannot open %s/%s", d.root, id);
+    *ret = d;
+    d = SANDBOX_DIR_NONE;
+    return 0;
+}
+
+int sandbox_dir_remove(const struct sandbox_dir *d, struct err *err) {
+    cleanup_fd int root = open(d->root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (root < 0)
+        return errno == ENOENT ? 0 : err_errno(err, errno, "cannot open %s", d->root);
+    /* The daemon removes it when it ends in order, and then the id is free: what has the name now may be another's. */
+    struct stat ours, there;
+    if (fstat(d->fd, &ours) < 0 || fstatat(root, d->id, &there, AT_SYMLINK_NOFOLLOW) < 0 ||
+        ours.st_dev != there.st_dev || ours.st_ino != there.st_ino)
+        return 0;
+    int r = path_remove_tree(root, d->id, err);
+    return r < 0 ? err_wrap(err, "cannot remove the sandbox's directory in %s", d->root) : 0;
+}
+
+char *sandbox_dir_log_tail(const struct sandbox_dir *d) {
+    cleanup_free char *path = sandbox_dir_path(d);
+    cleanup_free char *file = path ? path_join(path, LOG_NAME) : NULL;
+    cleanup_free char *text = NULL;
+    if (!file || file_read_at(AT_FDCWD, file, LOG_READ_MAX, &text, NULL, NULL) < 0)
+        return strdup("");
+    char *end = text + strlen(text), *start = end;
+    while (end > text && end[-1] == '\n')
+        *--end = '\0';
+    start = end;
+    for (unsigned lines = 0; start > text; start--)
+        if (start[-1] == '\n' && ++lines == LOG_TAIL_LINES)
+            break;
+    return strdup(start);
+}
+
+/* The socket's address by way of the directory's fd. */
+static void socket_address(const struct sandbox_dir *d, struct sockaddr_un *ret) {
+    *ret = (struct sockaddr_un){.sun_family = AF_UNIX};
+    snprintf(ret->sun_path, sizeof(ret->sun_path), "/proc/self/fd/%d/%s", d->fd, SOCKET_NAME);
+}
+
+static int listen_socket(const struct sandbox_dir *d, struct err *err) {
+    struct sockaddr_un addr;
+    socket_address(d, &addr);
+    cleanup_fd int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    mode_t mask = umask(0177);
+    int r = fd < 0 ? -1 : bind(fd, (struct sockaddr *)&addr, sizeof(addr));
+    int saved = errno;
+    umask(mask);
+    errno = saved;
+    if (r < 0 || listen(fd, SOMAXCONN) < 0)
+        return err_errno(err, errno, "cannot listen on %s/%s/" SOCKET_NAME, d->root, d->id);
+    return TAKE_FD(fd);
+}
+
+int sandbox_connect(const struct sandbox_dir *d, struct err *err) {
+    struct sockaddr_un addr;
+    socket_address(d, &addr);
+    cleanup_fd int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
+        return err_errno(err, errno, "cannot connect to the sandbox daemon of %s", d->id);
+    return TAKE_FD(fd);
+}
+
+/* Beside this program when installed; in the build tree the daemon has a folder of its own. */
+static int find_daemon(char **ret, struct err *err) {
+    static const char *const places[] = {"", "/../shim"};
+    cleanup_free char *own = NULL;
+    int r = path_own_dir(&own, err);
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
+        cleanup_free char *path = str_printf("%s%s/" DAEMON_NAME, own, places[i]);
+        if (path && access(path, X_OK) == 0) {
+            *ret = TAKE_PTR(path);
+            return 0;
+        }
+    }
+    return err_set(err, ENOENT, "no " DAEMON_NAME " in %s: the installation is incomplete", own);
+}
+
+int sandbox_start_daemon(const struct sandbox_dir *d, const struct cli *cli, const char *bundle, struct proc *ret,
+                         struct err *err) {
+    cleanup_free char *program = NULL;
+    cleanup_free char *path = sandbox_dir_path(d);
+    cleanup_strv struct strv argv = {0};
+    int r = find_daemon(&program, err);
+    if (r < 0)
+        return r;
+    cleanup_fd int fd = listen_socket(d, err);
+    if (fd < 0)
+        return fd;
+    const char *const fixed[] = {DAEMON_NAME, "-root", d->root, "-id", d->id, "-bundle", bundle};
+    for (size_t i = 0; i < ARRAY_SIZE(fixed) && r == 0; i++)
+        r = strv_add(&argv, fixed[i]);
+    cleanup_free char *config = cli->config ? realpath(cli->config, NULL) : NULL;
+    if (r == 0 && config && (r = strv_add(&argv, "-config")) == 0)
+        r = strv_add(&argv, config);
+    /* Its log is always in the sandbox's directory: callers such as Podman read --log as the one error of one command,
+     * which the lines of a daemon that lives on would spoil. */
+    if (r == 0 && (r = strv_add(&argv, "-log")) == 0)
+        r = strv_addf(&argv, "%s/" LOG_NAME, path);
+    if (r == 0 && cli->log_format && (r = strv_add(&argv, "-log-format")) == 0)
+        r = strv_add(&argv, cli->log_format);
+    if (r == 0 && cli->debug)
+        r = strv_add(&argv, "-debug");
+    if (r == 0)
+        r = strv_add(&argv, "serve");
+    if (r < 0 || !path)
+        return err_set(err, ENOMEM, "out of memory");
+    struct proc_spec spec = {
+        .path = program,
+        .argv = argv.v,
+        .cwd = "/",
+        .fds = {{.from = fd, .to = DAEMON_LISTEN_FD}},
+        .n_fds = 1,
+        .new_session = true,
+        .outlive_parent = true,
+    };
+    return proc_spawn(&spec, ret, err);
+}
+
+void sandbox_await_daemon(pid_t pid, uint64_t start, uint64_t timeout_usec) {
+    uint64_t now_start;
+    cleanup_fd int pidfd = pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
+    /* Opened first, compared then: the fd is of the process whose start time this is. */
+    if (pidfd < 0 || proc_start_time(pid, &now_start) < 0 || now_start != start)
+        return;
+    if (fd_wait(pidfd, POLLIN, timeout_usec) == 0) {
+        log_warn("the sandbox daemon (pid %d) did not end within %u s, killing it", (int)pid,
+                 (unsigned)(timeout_usec / USEC_PER_SEC));
+        syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
+        (void)fd_wait(pidfd, POLLIN, 5 * USEC_PER_SEC);
+    }
+}

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/session.h"
+
+#include <signal.h>
+#include <string.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+
+static void on_closed(struct ttrpc_client *c, const struct err *err, void *userdata) {
+    (void)c;
+    struct session *s = userdata;
+    s->closed = true;
+    log_debug("connection to the sandbox daemon of %s closed: %s", s->dir->id, err && err->code ? err->msg : "EOF");
+}
+
+static const struct ttrpc_client_ops ops = {.closed = on_closed};
+
+int session_open_fd(struct session *s, const struct sandbox_dir *dir, int fd_taken, uint64_t timeout, struct err *err) {
+    cleanup_fd int fd = fd_taken;
+    s->dir = dir;
+    s->timeout = timeout;
+    int r = sd_event_new(&s->event);
+    if (r < 0)
+        return err_errno(err, -r, "cannot create an event loop");
+    return ttrpc_client_new_plain(s->event, TAKE_FD(fd), &ops, s, &s->client, err);
+}
+
+int session_open(struct session *s, const struct sandbox_dir *dir, uint64_t timeout, struct err *err) {
+    int fd = sandbox_connect(dir, err);
+    return fd < 0 ? fd : session_open_fd(s, dir, fd, timeout, err);
+}
+
+void session_close(struct session *s) {
+    s->client = ttrpc_client_free(s->client);
+    s->event = sd_event_unref(s->event);
+}
+
+int session_daemon_died(const struct session *s, struct err *err) {
+    cleanup_free char *tail = sandbox_dir_log_tail(s->dir);
+    err_set(err, ECONNRESET, "the sandbox daemon of %s died", s->dir->id);
+    if (tail && *tail)
+        err_append(err, "; the last lines of %s/%s/log:\n%s", s->dir->root, s->dir->id, tail);
+    return -ECONNRESET;
+}
+
+static int run_once(struct session *s, uint64_t timeout, struct err *err) {
+    int r = sd_event_run(s->event, timeout);
+    return r < 0 ? err_errno(err, -r, "the event loop failed") : r;
+}
+
+int session_run_until(struct session *s, const bool *done, uint64_t timeout, struct err *err) {
+    uint64_t end = timeout == SESSION_FOREVER ? UINT64_MAX : now_usec() + timeout;
+    while (!*done) {
+        uint64_t now = now_usec();
+        if (s->closed)
+            return session_daemon_died(s, err);
+        if (now >= end)
+            return err_set(err, ETIMEDOUT, "the sandbox daemon of %s did not answer in time", s->dir->id);
+        int r = run_once(s, end == UINT64_MAX ? UINT64_MAX : end - now, err);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+struct pending {
+    bool done;
+    ProtobufCMessage *reply;
+    struct err err;
+};
+
+static void on_reply(void *userdata, ProtobufCMessage **reply, const struct err *err) {
+    struct pending *p = userdata;
+    p->done = true;
+    if (err)
+        err_copy(&p->err, err);
+    else
+        p->reply = TAKE_PTR(*reply);
+}
+
+int session_call(struct session *s, const ProtobufCServiceDescriptor *service, const char *method,
+                 const ProtobufCMessage *request, const int *fds, size_t n_fds, uint64_t timeout,
+                 ProtobufCMessage **ret, struct err *err) {
+    struct pending p = {.done = false};
+    struct ttrpc_call *call = NULL;
+    uint64_t deadline = timeout == SESSION_FOREVER ? TTRPC_NO_DEADLINE : timeout ? timeout : s->timeout;
+    if (s->closed)
+        return session_daemon_died(s, err);
+    int r = ttrpc_client_call_fds(s->client, service, method, request, fds, n_fds, deadline, on_reply, &p, &call, err);
+    if (r < 0)
+        return r == -ENOTCONN ? session_daemon_died(s, err) : r;
+    while (r >= 0 && !p.done && !s->interrupt)
+        r = run_once(s, UINT64_MAX, err);
+    if (!p.done) {
+        ttrpc_call_cancel(call);
+        return r < 0 ? r : err_set(err, EINTR, "interrupted by SIG%s", sigabbrev_np(s->interrupt));
+    }
+    if (p.err.code) {
+        /* Pending calls fail before closed() is called: one more turn of the loop tells a lost daemon from an answer.
+         */
+        if (!s->closed && (p.err.code == ECONNRESET || p.err.code == ENOTCONN || p.err.code == EPIPE))
+            (void)sd_event_run(s->event, 0);
+        return s->closed ? session_daemon_died(s, err) : err_copy(err, &p.err);
+    }
+    if (ret)
+        *ret = p.reply;
+    else
+        protobuf_c_message_free_unpacked(p.reply, NULL);
+    return 0;
+}

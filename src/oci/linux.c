@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* linux.* for the guest: namespaces, devices, seccomp and the small ones. resources.c does linux.resources. */
+#include <ctype.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "oci/rewrite.h"
+
+#define NAMESPACES_MAX 32
+#define MAPPINGS_MAX 340 /* the kernel's bound for a user namespace's map */
+#define SYSCTL_MAX 1024
+
+const char *const oci_namespace_names[] = {"cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts", NULL};
+
+static const struct field namespace_fields[] = {
+    {"type", FIELD_STR, .required = true},
+    {"path", FIELD_STR},
+    {NULL},
+};
+
+static const struct field mapping_fields[] = {
+    {"containerID", FIELD_INT, .required = true, .min = 0, .max = UINT32_MAX},
+    {"hostID", FIELD_INT, .required = true, .min = 0, .max = UINT32_MAX},
+    {"size", FIELD_INT, .required = true, .min = 1, .max = UINT32_MAX},
+    {NULL},
+};
+
+static const struct field device_fields[] = {
+    {"type", FIELD_STR, .required = true},
+    {"path", FIELD_STR, .required = true},
+    {"major", FIELD_INT, .min = 0, .max = INT32_MAX},
+    {"minor", FIELD_INT, .min = 0, .max = INT32_MAX},
+    {"fileMode", FIELD_INT, .min = 0, .max = 0177777}, /* may hold the type's bits too */
+    {"uid", FIELD_INT, .min = 0, .max = OCI_ID_VALUE_MAX},
+    {"gid", FIELD_INT, .min = 0, .max = OCI_ID_VALUE_MAX},
+    {NULL},
+};
+
+static const struct field seccomp_arg_fields[] = {
+    {"index", FIELD_INT, .required = true, .min = 0, .max = 5},
+    {"value", FIELD_INT, .required = true, .min = INT64_MIN, .max = INT64_MAX}, /* unsigned, see json_parse() */
+    {"valueTwo", FIELD_INT, .min = INT64_MIN, .max = INT64_MAX},
+    {"op", FIELD_STR, .required = true},
+    {NULL},
+};
+
+static const struct field syscall_fields[] = {
+    {"names", FIELD_STRS, .required = true, .max = OCI_LIST_MAX},
+    {"action", FIELD_STR, .required = true},
+    {"errnoRet", FIELD_INT, .min = 0, .max = UINT32_MAX},
+    {"args", FIELD_OBJS, .max = 64, .fields = seccomp_arg_fields},
+    {"comment", FIELD_STR, FIELD_DROP}, /* Docker's profiles carry these three */
+    {"includes", FIELD_OBJ, FIELD_DROP},
+    {"excludes", FIELD_OBJ, FIELD_DROP},
+    {NULL},
+};
+
+static const struct field seccomp_fields[] = {
+    {"defaultAction", FIELD_STR, .required = true},
+    {"defaultErrnoRet", FIELD_INT, .min = 0, .max = UINT32_MAX},
+    {"architectures", FIELD_STRS, .max = 64},
+    {"flags", FIELD_STRS, .max = 64},
+    {"listenerPath", FIELD_STR, FIELD_DROP}, /* refused before */
+    {"listenerMetadata", FIELD_STR, FIELD_DROP},
+    {"syscalls", FIELD_OBJS, .max = OCI_LIST_MAX, .fields = syscall_fields},
+    {NULL},
+};
+
+static const struct field personality_fields[] = {
+    {"domain", FIELD_STR, .required = true},
+    {"flags", FIELD_STRS, .max = 16},
+    {NULL},
+};
+
+static const struct field offset_fields[] = {
+    {"secs", FIELD_INT, .min = INT64_MIN, .max = INT64_MAX},
+    {"nanosecs", FIELD_INT, .min = 0, .max = 999999999},
+    {NULL},
+};
+
+static const struct field time_offsets_fields[] = {
+    {"monotonic", FIELD_OBJ, .fields = offset_fields},
+    {"boottime", FIELD_OBJ, .fields = offset_fields},
+    {NULL},
+};
+
+const struct field oci_linux_fields[] = {
+    {"namespaces", FIELD_OBJS, FIELD_REWRITE, .max = NAMESPACES_MAX, .fields = namespace_fields},
+    {"uidMappings", FIELD_OBJS, .max = MAPPINGS_MAX, .fields = mapping_fields},
+    {"gidMappings", FIELD_OBJS, .max = MAPPINGS_MAX, .fields = mapping_fields},
+    {"devices", FIELD_OBJS, .max = OCI_LIST_MAX, .fields = device_fields},
+    {"cgroupsPath", FIELD_STR, FIELD_REWRITE},
+    {"resources", FIELD_OBJ, FIELD_REWRITE, .fields = oci_resources_fields},
+    {"rootfsPropagation", FIELD_STR},
+    {"seccomp", FIELD_OBJ, .fields = seccomp_fields},
+    {"sysctl", FIELD_STRMAP, .max = SYSCTL_MAX},
+    {"maskedPaths", FIELD_STRS, .max = OCI_LIST_MAX},
+    {"readonlyPaths", FIELD_STRS, .max = OCI_LIST_MAX},
+    {"mountLabel", FIELD_STR, FIELD_NOTE, .why = "the guest has no SELinux"},
+    {"intelRdt", FIELD_OBJ, FIELD_NOTE, .why = "the guest has no resctrl"},
+    {"netDevices", FIELD_OBJ, FIELD_NOTE, .why = "the host's network devices cannot be used in a VM"},
+    {"personality", FIELD_OBJ, .fields = personality_fields},
+    {"timeOffsets", FIELD_OBJ, .fields = time_offsets_fields},
+    {NULL},
+};
+
+bool spec_has_namespace(const json_t *spec, const char *type) {
+    const json_t *list = json_object_get(json_object_get(spec, "linux"), "namespaces");
+    for (size_t i = 0; i < json_array_size(list); i++)
+        if (strcmp(json_string_value(json_object_get(json_array_get(list, i), "type")), type) == 0)
+            return true;
+    return false;
+}
+
+static int one_namespace(struct rewrite *rw, const json_t *list, size_t i, json_t *to, struct err *err) {
+    const json_t *in = json_array_get(list, i);
+    const char *type = json_string_value(json_object_get(in, "type"));
+    const char *path = json_string_value(json_object_get(in, "path"));
+    if (!str_in_list(type, oci_namespace_names))
+        return err_set(err, EINVAL, "linux.namespaces[%zu].type: unknown namespace \"%.64s\"", i, type);
+    for (size_t k = 0; k < i; k++)
+        if (strcmp(type, json_string_value(json_object_get(json_array_get(list, k), "type"))) == 0)
+            return err_set(err, EINVAL, "linux.namespaces[%zu].type: %s is there twice", i, type);
+    if (path && *path && strcmp(type, "network") != 0)
+        return err_set(err, EOPNOTSUPP,
+                       "linux.namespaces[%zu].path: a %s namespace of the host cannot be joined from a VM", i, type);
+    if (path && *path) {
+        int r = note_add(&rw->out->notes, err,
+                         "linux.namespaces[%zu].path: %.200s is on the host, the container gets loopback only, ignored",
+                         i, path);
+        if (r < 0)
+            return r;
+    }
+    return json_push(to, json_pack("{s:s}", "type", type), err);
+}
+
+static int rewrite_namespaces(struct rewrite *rw, json_t *to, struct err *err) {
+    const json_t *list = json_object_get(json_object_get(rw->spec, "linux"), "namespaces");
+    json_t *out = json_array();
+    int r = json_put(to, "namespaces", out, err);
+    for (size_t i = 0; r == 0 && i < json_array_size(list); i++)
+        r = one_namespace(rw, list, i, out, err);
+    if (r < 0)
+        return r;
+    if (!spec_has_namespace(rw->spec, "network"))
+        return err_set(err, EOPNOTSUPP,
+                       "linux.namespaces: no network namespace: the host's network cannot be shared with a VM");
+    if (!spec_has_namespace(rw->spec, "mount"))
+        return err_set(err, EOPNOTSUPP,
+                       "linux.namespaces: no mount namespace: the host's mounts cannot be shared with a VM");
+    static const char *const shared[] = {"pid", "ipc", "uts"};
+    for (size_t i = 0; i < ARRAY_SIZE(shared); i++)
+        if (!spec_has_namespace(rw->spec, shared[i])) {
+            r = note_add(&rw->out->notes, err,
+                         "linux.namespaces: no %s namespace: the container shares the guest's, not the host's",
+                         shared[i]);
+            if (r < 0)
+                return r;
+        }
+    return 0;
+}
+
+static int check_user_mappings(const struct rewrite *rw, struct err *err) {
+    static const char *const keys[] = {"uidMappings", "gidMappings"};
+    const json_t *lin = json_object_get(rw->spec, "linux");
+    for (size_t k = 0; k < ARRAY_SIZE(keys); k++) {
+        const json_t *list = json_object_get(lin, keys[k]);
+        if (json_array_size(list) && !spec_has_namespace(rw->spec, "user"))
+            return err_set(err, EINVAL, "linux.%s: needs a user namespace in linux.namespaces", keys[k]);
+        for (size_t i = 0; i < json_array_size(list); i++) {
+            const json_t *m = json_array_get(list, i);
+            json_int_t size = json_integer_value(json_object_get(m, "size"));
+            if (json_integer_value(json_object_get(m, "containerID")) + size > (json_int_t)UINT32_MAX + 1 ||
+                json_integer_value(json_object_get(m, "hostID")) + size > (json_int_t)UINT32_MAX + 1)
+                return err_set(err, EINVAL, "linux.%s[%zu]: goes beyond id %u", keys[k], i, UINT32_MAX);
+        }
+    }
+    return 0;
+}
+
+bool oci_guest_has_device(unsigned dev_major, unsigned dev_minor) {
+    static const struct {
+        unsigned major, minor;
+    } devices[] = {
+        {1, 3},    /* null */
+        {1, 5},    /* zero */
+        {1, 7},    /* full */
+        {1, 8},    /* random */
+        {1, 9},    /* urandom */
+        {5, 0},    /* tty */
+        {5, 1},    /* console */
+        {5, 2},    /* ptmx */
+        {10, 200}, /* net/tun */
+        {10, 229}, /* fuse */
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(devices); i++)
+        if (devices[i].major == dev_major && devices[i].minor == dev_minor)
+            return true;
+    return false;
+}
+
+static int check_devices(const struct rewrite *rw, struct err *err) {
+    const json_t *list = json_object_get(json_object_get(rw->spec, "linux"), "devices");
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *d = json_array_get(list, i);
+        const char *type = json_string_value(json_object_get(d, "type"));
+        const char *path = json_string_value(json_object_get(d, "path"));
+        if (strlen(type) != 1 || !strchr("bcup", type[0]))
+            return err_set(err, EINVAL, "linux.devices[%zu].type: must be one of b, c, u and p, not \"%.32s\"", i,
+                           type);
+        if (path[0] != '/')
+            return err_set(err, EINVAL, "linux.devices[%zu].path: must be an absolute path, not \"%.200s\"", i, path);
+        if (type[0] == 'p') /* a FIFO is the container's own */
+            continue;
+        const json_t *maj = json_object_get(d, "major"), *min = json_object_get(d, "minor");
+        if (!json_is_integer(maj) || !json_is_integer(min))
+            return err_set(err, EINVAL, "linux.devices[%zu] %.200s: major and minor must be given", i, path);
+        if (type[0] == 'b' ||
+            !oci_guest_has_device((unsigned)json_integer_value(maj), (unsigned)json_integer_value(min)))
+            return err_set(err, EOPNOTSUPP, "linux.devices[%zu] %.200s: host devices cannot be used in a VM", i, path);
+    }
+    return 0;
+}
+
+static int check_seccomp(const struct rewrite *rw, struct err *err) {
+    const json_t *s = json_object_get(json_object_get(rw->spec, "linux"), "seccomp");
+    const char *action = json_string_value(json_object_get(s, "defaultAction"));
+    static const char what[] = "the listener would be on the host and the container is in a VM";
+    if (!json_says_nothing(json_object_get(s, "listenerPath")))
+        return err_set(err, EOPNOTSUPP, "linux.seccomp.listenerPath: is not supported, %s", what);
+    if (action && strcmp(action, "SCMP_ACT_NOTIFY") == 0)
+        return err_set(err, EOPNOTSUPP, "linux.seccomp.defaultAction: SCMP_ACT_NOTIFY is not supported, %s", what);
+    const json_t *calls = json_object_get(s, "syscalls");
+    for (size_t i = 0; i < json_array_size(calls); i++) {
+        action = json_string_value(json_object_get(json_array_get(calls, i), "action"));
+        if (strcmp(action, "SCMP_ACT_NOTIFY") == 0)
+            return err_set(err, EOPNOTSUPP, "linux.seccomp.syscalls[%zu].action: SCMP_ACT_NOTIFY is not supported, %s",
+                           i, what);
+    }
+    return 0;
+}
+
+/* crun turns a name into a path below /proc/sys. */
+static int check_sysctl(const struct rewrite *rw, struct err *err) {
+    const char *key;
+    json_t *v;
+    json_object_foreach(json_object_get(json_object_get(rw->spec, "linux"), "sysctl"), key, v) {
+        if (!*key || strstr(key, "..") || key[0] == '/' || key[0] == '.')
+            return err_set(err, EINVAL, "linux.sysctl[\"%.200s\"]: is not a sysctl's name", key);
+    }
+    return 0;
+}
+
+static int check_propagation(const struct rewrite *rw, struct err *err) {
+    static const char *const known[] = {"",      "private", "rprivate",   "shared",      "rshared",
+                                        "slave", "rslave",  "unbindable", "runbindable", NULL};
+    const char *p = json_string_value(json_object_get(json_object_get(rw->spec, "linux"), "rootfsPropagation"));
+    if (p && !str_in_list(p, known))
+        return err_set(err, EINVAL, "linux.rootfsPropagation: unknown propagation \"%.64s\"", p);
+    return 0;
+}
+
+int rewrite_linux(struct rewrite *rw, struct err *err) {
+    const json_t *in = json_object_get(rw->spec, "linux");
+    json_t *out = NULL;
+    int r;
+    if ((r = check_user_mappings(rw, err)) < 0 || (r = check_devices(rw, err)) < 0 ||
+        (r = check_seccomp(rw, err)) < 0 || (r = check_sysctl(rw, err)) < 0 || (r = check_propagation(rw, err)) < 0)
+        return r;
+    if (in && !json_is_null(in))
+        r = fields_copy(in, "linux", oci_linux_fields, &out, &rw->out->notes, err);
+    else
+        out = json_object();
+    if (r < 0 || (r = json_put(rw->guest, "linux", out, err)) < 0)
+        return r;
+    if ((r = rewrite_namespaces(rw, out, err)) < 0)
+        return r;
+    if ((r = json_put(out, "cgroupsPath", json_pack("s+", "/stasis/", rw->id), err)) < 0)
+        return r;
+    const json_t *res = json_object_get(in, "resources");
+    return json_is_object(res) ? rewrite_resources(rw, res, out, err) : 0;
+}

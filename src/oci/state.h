@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * state.json: what the daemon says of its containers to whoever asks when the daemon itself cannot be asked. Written by
+ * the daemon at every transition (atomically), read by the CLI. Holds the fields of the OCI state (runtime.md) and our
+ * own.
+ *
+ * A sandbox directory is ROOT/<sandbox id>/ with state.json, api.sock, log. For containers made by the CLI the sandbox
+ * id and the container id are the same.
+ */
+#pragma once
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+#include "base/util.h"
+
+#define STATE_CONTAINERS_MAX 256
+
+struct oci_container_state {
+    char *id, *bundle, *rootfs; /* owned */
+    const char *status;         /* static: creating, created, running, paused, stopped */
+    pid_t pid;                  /* host process that stands for the container; 0 when stopped */
+    uint64_t created_wall_usec;
+    uint32_t exit_status; /* valid when stopped */
+    uid_t owner;
+    json_t *annotations; /* may be NULL; owned */
+};
+
+struct oci_sandbox_state {
+    char *id; /* owned */
+    pid_t daemon_pid;
+    uint64_t daemon_start; /* proc_start_time(): together with the pid it names the process for good */
+    pid_t qemu_pid, virtiofsd_pid;
+    struct oci_container_state *containers; /* owned */
+    size_t n_containers;
+};
+
+void oci_container_state_clear(struct oci_container_state *c);
+void oci_sandbox_state_clear(struct oci_sandbox_state *s);
+#define cleanup_sandbox_state CLEANUP(oci_sandbox_state_clear)
+
+/* Writes DIR/state.json. */
+int oci_sandbox_state_save(const char *dir, const struct oci_sandbox_state *s, struct err *err);
+
+/* Reads it. -ENOENT when there is none; -EINVAL when it is damaged. If the daemon is no longer alive, every container's
+ * status is "stopped", pid 0 and exit status 137 unless it was stopped before. */
+int oci_sandbox_state_load(const char *dir, struct oci_sandbox_state *ret, struct err *err);
+
+bool oci_sandbox_daemon_alive(const struct oci_sandbox_state *s);
+
+/* The OCI state document (as `runc state` prints it) of one container: ociVersion, id, pid, status, bundle, rootfs,
+ * created, owner, annotations. Owned by the caller. */
+json_t *oci_container_state_json(const struct oci_container_state *c);
+
+/* The name of a uid, or its number. */
+const char *oci_owner_name(uid_t uid, char buf[64]);

@@ -1,0 +1,422 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "sandbox/container.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include "base/json.h"
+#include "base/log.h"
+#include "base/path.h"
+#include "oci/hooks.h"
+#include "oci/spec.h"
+#include "sandbox/exec.h"
+#include "sandbox/share.h"
+
+/* What is under way; the state says which. */
+struct operation {
+    sandbox_done_fn done;
+    void *userdata;
+    struct oci_hooks_run *hooks;
+};
+
+struct container {
+    struct sandbox *sb;
+    char *id, *bundle;
+    json_t *spec; /* the user's, for hooks and annotations */
+    struct oci_guest_spec guest;
+    unsigned state; /* enum container_state */
+    uint64_t created_wall_usec;
+    struct process *init;
+    struct exec_list execs;
+    struct operation op;
+};
+
+static void on_init_exited(struct process *p) {
+    struct container *c = process_container(p);
+    sandbox_mark(c->sb, "exited");
+    (void)lifecycle_move(&container_lifecycle, &c->state, CONTAINER_STOPPED, c->id, NULL);
+    sandbox_save(c->sb);
+}
+
+static const struct process_ops init_ops = {.exited = on_init_exited};
+
+static int begin(struct container *c, enum container_state to, sandbox_done_fn done, void *userdata, struct err *err) {
+    int r = lifecycle_move(&container_lifecycle, &c->state, to, c->id, err);
+    if (r == 0)
+        c->op = (struct operation){.done = done, .userdata = userdata};
+    return r;
+}
+
+/* The end of an operation. `to`: the state it leads to; if the container stopped meanwhile, it stays so. */
+static void finish(struct container *c, enum container_state to, const struct err *err) {
+    struct operation op = c->op;
+    c->op = (struct operation){0};
+    if (c->state != CONTAINER_STOPPED)
+        (void)lifecycle_move(&container_lifecycle, &c->state, to, c->id, NULL);
+    sandbox_save(c->sb);
+    if (op.done)
+        op.done(op.userdata, err);
+}
+
+static int run_hooks(struct container *c, const char *kind, oci_hooks_done_fn done, struct err *err) {
+    struct oci_container_state st;
+    container_describe(c, &st);
+    cleanup_json json_t *doc = oci_container_state_json(&st);
+    cleanup_free char *text = doc ? json_text(doc, JSON_COMPACT) : NULL;
+    if (!text)
+        return err_set(err, ENOMEM, "out of memory");
+    return oci_hooks_run(sandbox_event(c->sb), c->spec, kind, text, sandbox_host_mntns(c->sb), done, c, &c->op.hooks,
+                         err);
+}
+
+static void ignore(void *userdata, ProtobufCMessage **reply, const struct err *err) {
+    (void)userdata;
+    (void)reply;
+    if (err)
+        log_debug("%s", err->msg);
+}
+
+/* Create. */
+
+static void create_failed(struct container *c, const struct err *err) {
+    struct err e = *sandbox_cause(c->sb, err);
+    struct sandbox *sb = c->sb;
+    struct operation op = c->op;
+    c->op = (struct operation){0};
+    /* The agent may have got further than its answer. */
+    Stasis__Agent__V1__ContainerRequest req = STASIS__AGENT__V1__CONTAINER_REQUEST__INIT;
+    req.id = c->id;
+    if (sandbox_get_state(sb) == SANDBOX_READY)
+        (void)sandbox_call(sb, "DeleteContainer", &req.base, ignore, NULL, NULL, NULL);
+    sandbox_remove(sb, c);
+    sandbox_save(sb);
+    op.done(op.userdata, &e);
+}
+
+static void on_agent_created(void *userdata, ProtobufCMessage **reply, const struct err *err) {
+    struct container *c = userdata;
+    if (err) {
+        create_failed(c, err);
+        return;
+    }
+    const Stasis__Agent__V1__CreateContainerResponse *r = (const void *)*reply;
+    struct err e = ERR_INIT;
+    if (process_watch(c->init, r->pid, &e) < 0) {
+        create_failed(c, &e);
+        return;
+    }
+    sandbox_mark(c->sb, "created");
+    finish(c, CONTAINER_CREATED, NULL);
+}
+
+static void create_in_guest(struct container *c) {
+    struct err err = ERR_INIT;
+    cleanup_free char *text = json_text(c->guest.spec, JSON_COMPACT);
+    struct process_streams io;
+    process_describe_stdio(c->init, &io);
+    Stasis__Agent__V1__CreateContainerRequest req = STASIS__AGENT__V1__CREATE_CONTAINER_REQUEST__INIT;
+    req.id = c->id;
+    req.spec.data = (uint8_t *)text;
+    req.spec.len = text ? strlen(text) : 0;
+    req.terminal = process_is_terminal(c->init);
+    req.stdin = io.in;
+    req.stdout = io.out;
+    req.stderr = io.err;
+    req.width = io.width;
+    req.height = io.height;
+    int r = text ? sandbox_call(c->sb, "CreateContainer", &req.base, on_agent_created, c, NULL, &err)
+                 : err_set(&err, ENOMEM, "out of memory");
+    if (r < 0)
+        create_failed(c, &err);
+}
+
+static void on_create_runtime_done(void *userdata, const struct err *err) {
+    struct container *c = userdata;
+    c->op.hooks = NULL;
+    if (err)
+        create_failed(c, err);
+    else
+        create_in_guest(c);
+}
+
+static void on_prestart_done(void *userdata, const struct err *err) {
+    struct container *c = userdata;
+    c->op.hooks = NULL;
+    struct err e = ERR_INIT;
+    if (err)
+        create_failed(c, err);
+    else if (run_hooks(c, "createRuntime", on_create_runtime_done, &e) < 0)
+        create_failed(c, &e);
+}
+
+static void on_vm_ready(void *userdata, const struct err *err) {
+    struct container *c = userdata;
+    struct err e = ERR_INIT;
+    if (err)
+        create_failed(c, err);
+    else if (run_hooks(c, "prestart", on_prestart_done, &e) < 0)
+        create_failed(c, &e);
+}
+
+static int prepare(struct container *c, const struct container_spec *spec, struct err *err) {
+    int r = oci_spec_load(c->bundle, &c->spec, err);
+    if (r == 0)
+        r = oci_spec_for_guest(c->spec, c->id, c->bundle, &c->guest, err);
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < c->guest.notes.n; i++)
+        log_warn("container %s: %s", c->id, c->guest.notes.v[i]);
+    if (c->guest.terminal != spec->io->terminal)
+        return err_set(err, EINVAL, "process.terminal is %s, but the caller %s a terminal",
+                       c->guest.terminal ? "true" : "false", spec->io->terminal ? "has" : "has not");
+    r = process_new(c->sb, c, "", spec->host_pid, spec->io, &init_ops, &c->init, err);
+    if (r == 0)
+        r = share_add_container(sandbox_share(c->sb), c->id, &c->guest, err);
+    return r;
+}
+
+int container_create(struct sandbox *sb, const struct container_spec *spec, sandbox_done_fn done, void *userdata,
+                     struct err *err) {
+    struct container *c = NULL;
+    int r = id_validate("container id", spec->id, err);
+    if (r == 0 && sandbox_find(sb, spec->id))
+        r = err_set(err, EEXIST, "container %s already exists", spec->id);
+    if (r == 0 && !(c = calloc(1, sizeof(*c))))
+        r = err_set(err, ENOMEM, "out of memory");
+    if (r == 0) {
+        c->sb = sb;
+        c->created_wall_usec = now_wall_usec();
+        c->op = (struct operation){.done = done, .userdata = userdata};
+        c->id = strdup(spec->id);
+        c->bundle = strdup(spec->bundle);
+        if (!c->id || !c->bundle)
+            r = err_set(err, ENOMEM, "out of memory");
+    }
+    if (r == 0)
+        r = sandbox_add(sb, c, err);
+    if (r < 0) {
+        process_stdio_close(spec->io);
+        container_free(c);
+        return r;
+    }
+    r = prepare(c, spec, err);
+    process_stdio_close(spec->io); /* what prepare did not get to take */
+    if (r == 0) {
+        sandbox_save(sb);
+        r = sandbox_when_ready(sb, on_vm_ready, c, err);
+    }
+    if (r < 0) {
+        c->op = (struct operation){0};
+        sandbox_remove(sb, c);
+        sandbox_save(sb);
+    }
+    return r;
+}
+
+/* Start. */
+
+static void on_poststart_done(void *userdata, const struct err *err) {
+    struct container *c = userdata;
+    c->op.hooks = NULL;
+    if (err) /* the spec: log and go on */
+        log_warn("container %s: %s", c->id, err->msg);
+    finish(c, CONTAINER_RUNNING, NULL);
+}
+
+static void on_started(void *userdata, ProtobufCMessage **reply, const struct err *err) {
+    (void)reply;
+    struct container *c = userdata;
+    if (err) {
+        struct err e = *sandbox_cause(c->sb, err);
+        (void)process_move(c->init, PROCESS_CREATED, NULL);
+        finish(c, CONTAINER_CREATED, &e);
+        return;
+    }
+    sandbox_mark(c->sb, "started");
+    if (process_get_state(c->init) == PROCESS_STARTING)
+        (void)process_move(c->init, PROCESS_RUNNING, NULL);
+    struct err e = ERR_INIT;
+    if (run_hooks(c, "poststart", on_poststart_done, &e) < 0)
+        on_poststart_done(c, &e);
+}
+
+static int call_agent(struct container *c, const char *method, ttrpc_reply_fn fn, struct err *err) {
+    Stasis__Agent__V1__ContainerRequest req = STASIS__AGENT__V1__CONTAINER_REQUEST__INIT;
+    req.id = c->id;
+    return sandbox_call(c->sb, method, &req.base, fn, c, NULL, err);
+}
+
+int container_start(struct container *c, sandbox_done_fn done, void *userdata, struct err *err) {
+    int r = begin(c, CONTAINER_STARTING, done, userdata, err);
+    if (r < 0)
+        return r;
+    (void)process_move(c->init, PROCESS_STARTING, NULL);
+    r = call_agent(c, "StartContainer", on_started, err);
+    if (r < 0) {
+        (void)process_move(c->init, PROCESS_CREATED, NULL);
+        (void)lifecycle_move(&container_lifecycle, &c->state, CONTAINER_CREATED, c->id, NULL);
+        c->op = (struct operation){0};
+    }
+    return r;
+}
+
+/* Pause and resume. */
+
+static void on_paused(void *userdata, ProtobufCMessage **reply, const struct err *err) {
+    (void)reply;
+    struct container *c = userdata;
+    finish(c, err ? CONTAINER_RUNNING : CONTAINER_PAUSED, err ? sandbox_cause(c->sb, err) : NULL);
+}
+
+static void on_resumed(void *userdata, ProtobufCMessage **reply, const struct err *err) {
+    (void)reply;
+    struct container *c = userdata;
+    finish(c, err ? CONTAINER_PAUSED : CONTAINER_RUNNING, err ? sandbox_cause(c->sb, err) : NULL);
+}
+
+int container_pause(struct container *c, sandbox_done_fn done, void *userdata, struct err *err) {
+    int r = begin(c, CONTAINER_PAUSING, done, userdata, err);
+    if (r == 0 && (r = call_agent(c, "Pause", on_paused, err)) < 0) {
+        c->op.done = NULL;
+        finish(c, CONTAINER_RUNNING, NULL);
+    }
+    return r;
+}
+
+int container_resume(struct container *c, sandbox_done_fn done, void *userdata, struct err *err) {
+    int r = begin(c, CONTAINER_RESUMING, done, userdata, err);
+    if (r == 0 && (r = call_agent(c, "Resume", on_resumed, err)) < 0) {
+        c->op.done = NULL;
+        finish(c, CONTAINER_PAUSED, NULL);
+    }
+    return r;
+}
+
+/* Delete. */
+
+static void on_poststop_done(void *userdata, const struct err *err) {
+    struct container *c = userdata;
+    if (err)
+        log_warn("container %s: %s", c->id, err->msg);
+    struct operation op = c->op;
+    struct sandbox *sb = c->sb;
+    c->op = (struct operation){0};
+    sandbox_remove(sb, c);
+    sandbox_save(sb);
+    op.done(op.userdata, NULL);
+}
+
+static void delete_on_host(struct container *c) {
+    struct err e = ERR_INIT;
+    if (run_hooks(c, "poststop", on_poststop_done, &e) < 0)
+        on_poststop_done(c, &e);
+}
+
+static void on_agent_deleted(void *userdata, ProtobufCMessage **reply, const struct err *err) {
+    (void)reply;
+    struct container *c = userdata;
+    /* With the VM gone there is nothing left to remove in it; if only the agent failed, its word is the answer. */
+    if (err && sandbox_get_state(c->sb) == SANDBOX_READY && err->code != ENOENT) {
+        finish(c, CONTAINER_STOPPED, err);
+        return;
+    }
+    delete_on_host(c);
+}
+
+int container_delete(struct container *c, sandbox_done_fn done, void *userdata, struct err *err) {
+    int r = begin(c, CONTAINER_DELETING, done, userdata, err);
+    if (r < 0)
+        return r;
+    struct err e = ERR_INIT;
+    if (call_agent(c, "DeleteContainer", on_agent_deleted, &e) < 0)
+        delete_on_host(c);
+    return 0;
+}
+
+/* Exec: exec.c keeps the list. */
+
+int container_exec(struct container *c, const char *exec_id, const char *process_json, size_t len, pid_t host_pid,
+                   struct process_stdio *io, struct err *err) {
+    int r = 0;
+    if (c->state != CONTAINER_RUNNING && c->state != CONTAINER_CREATED && c->state != CONTAINER_PAUSED)
+        r = err_set(err, EBUSY, "cannot exec in container %s: it is %s", c->id,
+                    container_state_status((enum container_state)c->state));
+    if (r < 0) {
+        process_stdio_close(io);
+        return r;
+    }
+    return exec_add(&c->execs, c, exec_id, process_json, len, host_pid, io, err);
+}
+
+int container_exec_start(struct container *c, struct process *p, sandbox_done_fn done, void *userdata,
+                         struct err *err) {
+    if (c->state == CONTAINER_PAUSED)
+        return err_set(err, EBUSY, "cannot exec in container %s: it is paused", c->id);
+    return exec_start(&c->execs, p, done, userdata, err);
+}
+
+int container_exec_delete(struct container *c, struct process *p, struct err *err) {
+    return exec_delete(&c->execs, p, err);
+}
+
+struct process *container_find(const struct container *c, const char *exec_id) {
+    return *exec_id ? exec_find(&c->execs, exec_id) : c->init;
+}
+
+/* Life's end and access. */
+
+void container_lost(struct container *c) {
+    if (c->init)
+        process_lost(c->init);
+    exec_lost(&c->execs);
+}
+
+void container_free(struct container *c) {
+    if (!c)
+        return;
+    oci_hooks_cancel(c->op.hooks);
+    struct operation op = c->op;
+    exec_clear(&c->execs);
+    process_free(c->init);
+    if (op.done) {
+        struct err err = ERR_INIT;
+        err_set(&err, ECANCELED, "container %s was removed", c->id);
+        op.done(op.userdata, &err);
+    }
+    oci_guest_spec_clear(&c->guest);
+    json_decref(c->spec);
+    free(c->id);
+    free(c->bundle);
+    free(c);
+}
+
+const char *container_id(const struct container *c) {
+    return c->id;
+}
+
+const char *container_bundle(const struct container *c) {
+    return c->bundle;
+}
+
+enum container_state container_get_state(const struct container *c) {
+    return (enum container_state)c->state;
+}
+
+struct sandbox *container_sandbox(const struct container *c) {
+    return c->sb;
+}
+
+void container_describe(const struct container *c, struct oci_container_state *ret) {
+    const struct process_exit *ex = c->init ? process_get_exit(c->init) : NULL;
+    *ret = (struct oci_container_state){
+        .id = c->id,
+        .bundle = c->bundle,
+        .rootfs = c->guest.rootfs,
+        .status = container_state_status((enum container_state)c->state),
+        .pid = c->init && !ex ? process_host_pid(c->init) : 0,
+        .created_wall_usec = c->created_wall_usec,
+        .exit_status = ex ? ex->status : 0,
+        .owner = geteuid(),
+        .annotations = c->spec ? json_object_get(c->spec, "annotations") : NULL,
+    };
+}

@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "sandbox/process.h"
+
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/syscall.h>
+#include <systemd/sd-event.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/path.h"
+#include "sandbox/container.h"
+#include "sandbox/sandbox.h"
+#include "sandbox/stream.h"
+
+#define PROCESS_WAITERS_MAX 256
+#define EXIT_LOST 137 /* 128 + SIGKILL */
+
+struct waiter {
+    process_exit_fn fn;
+    void *userdata;
+};
+
+struct process {
+    struct sandbox *sb;
+    struct container *container;
+    const struct process_ops *ops;
+    char exec_id[ID_MAX + 1];
+    unsigned state; /* enum process_state */
+    pid_t host_pid;
+    int host_pidfd;
+    sd_event_source *host_gone;
+    uint32_t guest_pid;
+    struct process_stdio stdio; /* fds -1: the streams own them */
+    bool has_in, has_out, has_err;
+    struct stream *in, *out, *err_out;
+    struct ttrpc_call *wait_call;
+    sd_event_source *tell; /* deferred delivery of the exit */
+    bool gone;             /* the guest's process was reaped; `exit` is valid */
+    bool told;             /* PROCESS_EXITED was entered and ops->exited was called */
+    struct process_exit exit;
+    struct waiter *waiters;
+    size_t n_waiters;
+};
+
+void process_stdio_close(struct process_stdio *io) {
+    io->in = fd_close(io->in);
+    io->out = fd_close(io->out);
+    io->err = fd_close(io->err);
+}
+
+static const char *name_of(const struct process *p) {
+    return *p->exec_id ? p->exec_id : p->container ? container_id(p->container) : "?";
+}
+
+/* The exit is public once the output is out. */
+static int on_tell(sd_event_source *source, void *userdata) {
+    (void)source;
+    struct process *p = userdata;
+    if (!p->gone || !stream_is_done(p->out) || !stream_is_done(p->err_out))
+        return 0;
+    if (!p->told) {
+        p->told = true;
+        (void)process_move(p, PROCESS_EXITED, NULL); /* follows from every other state */
+        log_debug("process %s: exited with %u", name_of(p), p->exit.status);
+        p->in = stream_free(p->in);
+        if (p->ops && p->ops->exited)
+            p->ops->exited(p);
+    }
+    struct waiter *waiters = TAKE_PTR(p->waiters);
+    size_t n = p->n_waiters;
+    struct process_exit ex = p->exit;
+    p->n_waiters = 0;
+    /* A waiter may free the process: it is not touched from here on. */
+    for (size_t i = 0; i < n; i++)
+        waiters[i].fn(waiters[i].userdata, &ex);
+    free(waiters);
+    return 0;
+}
+
+static void tell_later(struct process *p) {
+    (void)sd_event_source_set_enabled(p->tell, SD_EVENT_ONESHOT);
+}
+
+static void on_stream_done(void *userdata) {
+    tell_later(userdata);
+}
+
+static void set_gone(struct process *p, uint32_t status, uint64_t wall_usec, bool oom) {
+    if (p->gone)
+        return;
+    p->gone = true;
+    p->exit = (struct process_exit){.status = status, .wall_usec = wall_usec, .oom_killed = oom};
+    tell_later(p);
+}
+
+static void on_wait(void *userdata, ProtobufCMessage **reply, const struct err *err) {
+    struct process *p = userdata;
+    p->wait_call = NULL;
+    if (err) {
+        log_error("process %s: cannot wait for it: %s", name_of(p), err->msg);
+        process_lost(p);
+        return;
+    }
+    const Stasis__Agent__V1__WaitResponse *r = (const void *)*reply;
+    /* The agent's word is only believed within its bounds (threats.md 15). */
+    set_gone(p, r->exit_code & 0xff, MIN(r->exited_wall_usec, now_wall_usec()), r->oom_killed);
+}
+
+static int on_host_gone(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
+    (void)source;
+    (void)fd;
+    (void)revents;
+    struct process *p = userdata;
+    p->host_gone = sd_event_source_disable_unref(p->host_gone);
+    if (p->gone)
+        return 0;
+    log_info("process %s: pid %d, which stood for it on the host, is gone; killing it", name_of(p), (int)p->host_pid);
+    sandbox_kill_quietly(p->sb, p);
+    return 0;
+}
+
+static int watch_host(struct process *p, struct err *err) {
+    p->host_pidfd = (int)syscall(SYS_pidfd_open, p->host_pid, 0);
+    if (p->host_pidfd < 0)
+        return err_errno(err, errno, "pid %d, which stands for %s", (int)p->host_pid, name_of(p));
+    int r = sd_event_add_io(sandbox_event(p->sb), &p->host_gone, p->host_pidfd, EPOLLIN, on_host_gone, p);
+    return r < 0 ? err_errno(err, -r, "cannot watch pid %d", (int)p->host_pid) : 0;
+}
+
+int process_new(struct sandbox *sb, struct container *container, const char *exec_id, pid_t host_pid,
+                struct process_stdio *io, const struct process_ops *ops, struct process **ret, struct err *err) {
+    struct process *p = calloc(1, sizeof(*p));
+    if (!p) {
+        process_stdio_close(io);
+        return err_set(err, ENOMEM, "out of memory");
+    }
+    p->sb = sb;
+    p->container = container;
+    p->ops = ops;
+    p->host_pid = host_pid;
+    p->host_pidfd = -1;
+    p->stdio = *io;
+    *io = PROCESS_STDIO_NONE;
+    p->has_in = p->stdio.in >= 0;
+    p->has_out = p->stdio.out >= 0;
+    p->has_err = p->stdio.err >= 0 && !p->stdio.terminal;
+    snprintf(p->exec_id, sizeof(p->exec_id), "%s", exec_id);
+
+    int r = sd_event_add_defer(sandbox_event(sb), &p->tell, on_tell, p);
+    if (r >= 0)
+        r = sd_event_source_set_enabled(p->tell, SD_EVENT_OFF);
+    /* After the streams: within one turn of the loop what the process wrote goes first. */
+    if (r >= 0)
+        r = sd_event_source_set_priority(p->tell, SD_EVENT_PRIORITY_IDLE);
+    if (r < 0)
+        r = err_errno(err, -r, "cannot watch process %s", name_of(p));
+    if (r >= 0 && host_pid > 0)
+        r = watch_host(p, err);
+    if (r < 0) {
+        process_free(p);
+        return r;
+    }
+    *ret = p;
+    return 0;
+}
+
+struct process *process_free(struct process *p) {
+    if (!p)
+        return NULL;
+    ttrpc_call_cancel(p->wait_call);
+    stream_free(p->in);
+    stream_free(p->out);
+    stream_free(p->err_out);
+    process_stdio_close(&p->stdio);
+    sd_event_source_disable_unref(p->host_gone);
+    fd_close(p->host_pidfd);
+    sd_event_source_disable_unref(p->tell);
+    if (!p->gone)
+        p->exit = (struct process_exit){.status = EXIT_LOST, .wall_usec = now_wall_usec()};
+    for (size_t i = 0; i < p->n_waiters; i++)
+        p->waiters[i].fn(p->waiters[i].userdata, &p->exit);
+    free(p->waiters);
+    free(p);
+    return NULL;
+}
+
+static int add_stream(struct process *p, Stasis__Agent__V1__Stream which, int *fd, struct stream **ret,
+                      struct err *err) {
+    if (*fd < 0)
+        return 0;
+    struct stream_spec spec = {
+        .event = sandbox_event(p->sb),
+        .agent = sandbox_agent(p->sb),
+        .container_id = p->container ? container_id(p->container) : "",
+        .exec_id = p->exec_id,
+        .which = which,
+        .done = which == STASIS__AGENT__V1__STREAM__STDIN ? NULL : on_stream_done,
+        .userdata = p,
+    };
+    int r = stream_new(&spec, TAKE_FD(*fd), ret, err);
+    if (r == 0)
+        stream_start(*ret);
+    return r;
+}
+
+int process_watch(struct process *p, uint32_t guest_pid, struct err *err) {
+    p->guest_pid = guest_pid;
+    Stasis__Agent__V1__ProcessId id = process_agent_id(p);
+    int r = ttrpc_client_call(sandbox_agent(p->sb), &stasis__agent__v1__agent__descriptor, "Wait", &id.base,
+                              TTRPC_NO_DEADLINE, on_wait, p, &p->wait_call, err);
+    if (r == 0)
+        r = add_stream(p, STASIS__AGENT__V1__STREAM__STDOUT, &p->stdio.out, &p->out, err);
+    if (r == 0 && p->has_err)
+        r = add_stream(p, STASIS__AGENT__V1__STREAM__STDERR, &p->stdio.err, &p->err_out, err);
+    if (r == 0)
+        r = add_stream(p, STASIS__AGENT__V1__STREAM__STDIN, &p->stdio.in, &p->in, err);
+    return r;
+}
+
+void process_lost(struct process *p) {
+    ttrpc_call_cancel(p->wait_call);
+    p->wait_call = NULL;
+    /* Output that is still in the guest is lost with it. */
+    p->in = stream_free(p->in);
+    p->out = stream_free(p->out);
+    p->err_out = stream_free(p->err_out);
+    process_stdio_close(&p->stdio);
+    set_gone(p, EXIT_LOST, now_wall_usec(), false);
+    tell_later(p);
+}
+
+int process_wait(struct process *p, process_exit_fn fn, void *userdata, struct err *err) {
+    if (p->n_waiters >= PROCESS_WAITERS_MAX)
+        return err_set(err, EBUSY, "process %s: more than %d callers wait for it", name_of(p), PROCESS_WAITERS_MAX);
+    struct waiter *w = reallocarray(p->waiters, p->n_waiters + 1, sizeof(*w));
+    if (!w)
+        return err_set(err, ENOMEM, "out of memory");
+    p->waiters = w;
+    p->waiters[p->n_waiters++] = (struct waiter){.fn = fn, .userdata = userdata};
+    if (p->gone)
+        tell_later(p);
+    return 0;
+}
+
+void process_wait_cancel(struct process *p, void *userdata) {
+    for (size_t i = 0; i < p->n_waiters; i++)
+        if (p->waiters[i].userdata == userdata) {
+            p->waiters[i] = p->waiters[--p->n_waiters];
+            return;
+        }
+}
+
+int process_move(struct process *p, enum process_state to, struct err *err) {
+    return lifecycle_move(&process_lifecycle, &p->state, to, name_of(p), err);
+}
+
+enum process_state process_get_state(const struct process *p) {
+    return (enum process_state)p->state;
+}
+
+const struct process_exit *process_get_exit(const struct process *p) {
+    return p->told ? &p->exit : NULL;
+}
+
+pid_t process_host_pid(const struct process *p) {
+    return p->host_pid ? p->host_pid : getpid();
+}
+
+const char *process_exec_id(const struct process *p) {
+    return p->exec_id;
+}
+
+struct container *process_container(const struct process *p) {
+    return p->container;
+}
+
+bool process_is_terminal(const struct process *p) {
+    return p->stdio.terminal;
+}
+
+void process_describe_stdio(const struct process *p, struct process_streams *ret) {
+    *ret = (struct process_streams){
+        .in = p->has_in, .out = p->has_out, .err = p->has_err, .width = p->stdio.width, .height = p->stdio.height};
+}
+
+Stasis__Agent__V1__ProcessId process_agent_id(const struct process *p) {
+    Stasis__Agent__V1__ProcessId id = STASIS__AGENT__V1__PROCESS_ID__INIT;
+    id.container_id = p->container ? (char *)(uintptr_t)container_id(p->container) : (char *)(uintptr_t) "";
+    id.exec_id = (char *)(uintptr_t)p->exec_id;
+    return id;
+}
+
+void process_close_input(struct process *p) {
+    stream_close_input(p->in);
+}

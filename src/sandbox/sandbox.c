@@ -1,0 +1,475 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "sandbox/sandbox.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/path.h"
+#include "base/proc.h"
+#include "oci/state.h"
+#include "sandbox/container.h"
+#include "sandbox/process.h"
+
+#define CONSOLES_MAX 8
+
+struct ready_waiter {
+    sandbox_done_fn fn;
+    void *userdata;
+};
+
+struct sandbox {
+    sd_event *event;
+    struct config config;
+    char *id, *dir;
+    int host_mntns;
+    unsigned state; /* enum sandbox_state */
+    enum accel accel;
+    struct share share;
+    struct vm *vm;
+    struct ttrpc_client *agent;
+    sd_event_source *boot_deadline;
+    sd_event_source *bury; /* deferred end of a dead VM, which cannot be freed inside its own callback */
+    struct err death;      /* code 0 while alive */
+    struct ready_waiter *waiters;
+    size_t n_waiters;
+    struct container **containers;
+    size_t n_containers;
+    struct process *consoles[CONSOLES_MAX];
+    char agent_version[64], kernel_version[128];
+    struct sandbox_timing timings[SANDBOX_TIMINGS_MAX];
+    size_t n_timings;
+};
+
+static void die(struct sandbox *sb, const struct err *cause);
+
+/* Start and readiness. */
+
+void sandbox_mark(struct sandbox *sb, const char *step) {
+    uint64_t now = now_usec();
+    if (sb->n_timings < SANDBOX_TIMINGS_MAX)
+        sb->timings[sb->n_timings++] = (struct sandbox_timing){.step = step, .usec = now};
+    log_debug("timing: %s at %llu us", step, (unsigned long long)now);
+}
+
+static void tell_waiters(struct sandbox *sb, const struct err *err) {
+    struct ready_waiter *waiters = TAKE_PTR(sb->waiters);
+    size_t n = sb->n_waiters;
+    sb->n_waiters = 0;
+    for (size_t i = 0; i < n; i++)
+        waiters[i].fn(waiters[i].userdata, err);
+    free(waiters);
+}
+
+static void on_hello(void *userdata, ProtobufCMessage **reply, const struct err *err) {
+    struct sandbox *sb = userdata;
+    if (err) {
+        struct err e = *err;
+        err_wrap(&e, "the agent did not come up");
+        die(sb, &e);
+        return;
+    }
+    const Stasis__Agent__V1__HelloResponse *r = (const void *)*reply;
+    if (r->version != 1) {
+        struct err e = ERR_INIT;
+        err_set(&e, EPROTONOSUPPORT,
+                "the guest's agent speaks version %u of the protocol, this daemon 1: run make setup", r->version);
+        die(sb, &e);
+        return;
+    }
+    snprintf(sb->agent_version, sizeof(sb->agent_version), "%s", r->agent_version);
+    snprintf(sb->kernel_version, sizeof(sb->kernel_version), "%s", r->kernel_version);
+    sb->boot_deadline = sd_event_source_disable_unref(sb->boot_deadline);
+    sandbox_mark(sb, "agent");
+    if (lifecycle_move(&sandbox_lifecycle, &sb->state, SANDBOX_READY, sb->id, NULL) < 0)
+        return;
+    sandbox_save(sb);
+    tell_waiters(sb, NULL);
+}
+
+static void on_agent_ready(struct ttrpc_client *c, void *userdata) {
+    struct sandbox *sb = userdata;
+    if (sb->state != SANDBOX_BOOTING)
+        return;
+    sandbox_mark(sb, "channel");
+    Stasis__Agent__V1__HelloRequest req = STASIS__AGENT__V1__HELLO_REQUEST__INIT;
+    req.wall_usec = now_wall_usec();
+    req.log_level = (uint32_t)sb->config.log_level;
+    req.console = sb->config.debug_console;
+    struct err err = ERR_INIT;
+    if (ttrpc_client_call(c, &stasis__agent__v1__agent__descriptor, "Hello", &req.base, sb->config.rpc_timeout,
+                          on_hello, sb, NULL, &err) < 0)
+        die(sb, &err);
+}
+
+static void on_agent_closed(struct ttrpc_client *c, const struct err *err, void *userdata) {
+    (void)c;
+    struct sandbox *sb = userdata;
+    struct err e = *err;
+    if (e.code == 0)
+        err_set(&e, ECONNRESET, "closed by the guest");
+    err_wrap(&e, "the channel to the agent is lost");
+    die(sb, &e);
+}
+
+static const struct ttrpc_client_ops agent_ops = {.ready = on_agent_ready, .closed = on_agent_closed};
+
+static void on_vm_died(void *userdata, const struct err *err) {
+    die(userdata, err);
+}
+
+static void on_console_line(void *userdata, const char *line) {
+    struct sandbox *sb = userdata;
+    if (sb->config.guest_console)
+        log_info("guest: %s", line);
+}
+
+static const struct vm_ops vm_callbacks = {.died = on_vm_died, .console_line = on_console_line};
+
+static int on_boot_deadline(sd_event_source *source, uint64_t usec, void *userdata) {
+    (void)source;
+    (void)usec;
+    struct sandbox *sb = userdata;
+    struct err err = ERR_INIT;
+    err_set(&err, ETIMEDOUT, "the agent did not answer within %.0f s ([vm] boot_timeout)",
+            (double)sb->config.boot_timeout / (double)USEC_PER_SEC);
+    const char *tail = vm_console_tail(sb->vm);
+    err_append(&err, "%s%s", *tail ? "; the last lines of the guest's console:\n" : "; the guest's console is empty",
+               tail);
+    die(sb, &err);
+    return 0;
+}
+
+/* PREFIX/lib/stasis/<kind>/current, from PREFIX/bin/<this program>, unless the configuration names a directory. */
+static int find_dir(const char *configured, const char *kind, const char *below, char **ret, struct err *err) {
+    cleanup_free char *own = NULL;
+    cleanup_free char *path = NULL;
+    int r = path_own_dir(&own, err);
+    if (r < 0)
+        return r;
+    path = *configured ? strdup(configured) : str_printf("%s/../lib/stasis/%s/current%s", own, kind, below);
+    if (!path)
+        return err_set(err, ENOMEM, "out of memory");
+    /* Resolved now, so that a later `make setup` does not change what a running sandbox stands on. */
+    *ret = realpath(path, NULL);
+    if (!*ret)
+        return err_set(err, ENOENT, "no %s at %s: run make setup", strcmp(kind, "vmm") == 0 ? "VMM root" : "guest",
+                       path);
+    return 0;
+}
+
+static int boot(struct sandbox *sb, struct err *err) {
+    cleanup_free char *vmm = NULL;
+    cleanup_free char *guest = NULL;
+    int r = find_dir(sb->config.vmm_root, "vmm", "/root", &vmm, err);
+    if (r == 0)
+        r = find_dir(sb->config.guest_dir, "guest", "", &guest, err);
+    if (r == 0)
+        r = accel_resolve(sb->config.accel, &sb->accel, NULL, err);
+    if (r < 0)
+        return r;
+    struct vm_spec spec = {
+        .id = sb->id,
+        .vmm_root = vmm,
+        .guest_dir = guest,
+        .share_dir = sb->share.dir,
+        .accel = sb->accel,
+        .memory = sb->config.memory,
+        .cpus = sb->config.cpus,
+        .kernel_params = sb->config.kernel_params,
+        .agent_debug = sb->config.log_level >= LOG_LEVEL_DEBUG,
+    };
+    int agent_fd = -1;
+    sandbox_mark(sb, "daemon");
+    r = vm_start(sb->event, &spec, &vm_callbacks, sb, &sb->vm, &agent_fd, err);
+    if (r < 0)
+        return r;
+    sandbox_mark(sb, "spawned");
+    r = ttrpc_client_new_channel(sb->event, agent_fd, 0, &agent_ops, sb, &sb->agent, err);
+    if (r == 0) {
+        int e = sd_event_add_time_relative(sb->event, &sb->boot_deadline, CLOCK_MONOTONIC, sb->config.boot_timeout, 0,
+                                           on_boot_deadline, sb);
+        if (e < 0)
+            r = err_errno(err, -e, "cannot set a timer");
+    }
+    if (r < 0) {
+        sb->agent = ttrpc_client_free(sb->agent);
+        sb->vm = vm_free(sb->vm);
+    }
+    return r;
+}
+
+int sandbox_when_ready(struct sandbox *sb, sandbox_done_fn fn, void *userdata, struct err *err) {
+    if (sb->state == SANDBOX_STOPPED)
+        return err_copy(err, &sb->death);
+    if (sb->state == SANDBOX_NEW) {
+        int r = boot(sb, err);
+        if (r < 0)
+            return err_wrap(err, "cannot start the VM of sandbox %s", sb->id);
+        (void)lifecycle_move(&sandbox_lifecycle, &sb->state, SANDBOX_BOOTING, sb->id, NULL);
+        sandbox_save(sb);
+    }
+    if (sb->state == SANDBOX_READY) {
+        fn(userdata, NULL);
+        return 0;
+    }
+    if (sb->n_waiters >= SANDBOX_WAITERS_MAX)
+        return err_set(err, EBUSY, "sandbox %s: too many calls wait for its VM", sb->id);
+    struct ready_waiter *w = reallocarray(sb->waiters, sb->n_waiters + 1, sizeof(*w));
+    if (!w)
+        return err_set(err, ENOMEM, "out of memory");
+    sb->waiters = w;
+    sb->waiters[sb->n_waiters++] = (struct ready_waiter){.fn = fn, .userdata = userdata};
+    return 0;
+}
+
+/* End. */
+
+static int on_bury(sd_event_source *source, void *userdata) {
+    (void)source;
+    struct sandbox *sb = userdata;
+    /* Calls to the agent fail now; what they answer is made from `death` (sandbox_cause). */
+    sb->agent = ttrpc_client_free(sb->agent);
+    sb->vm = vm_free(sb->vm);
+    for (size_t i = 0; i < sb->n_containers; i++)
+        container_lost(sb->containers[i]);
+    for (size_t i = 0; i < CONSOLES_MAX; i++)
+        if (sb->consoles[i])
+            process_lost(sb->consoles[i]);
+    struct err death = sb->death;
+    sandbox_save(sb);
+    tell_waiters(sb, &death);
+    return 0;
+}
+
+/* The first cause stays. Callbacks of the VM and the client come here, so both are freed later, from the loop. */
+static void die(struct sandbox *sb, const struct err *cause) {
+    if (sb->death.code)
+        return;
+    sb->death = *cause;
+    if (sb->death.code == 0)
+        sb->death.code = EIO;
+    err_wrap(&sb->death, "the VM of sandbox %s", sb->id);
+    log_error("%s", sb->death.msg);
+    sb->boot_deadline = sd_event_source_disable_unref(sb->boot_deadline);
+    (void)lifecycle_move(&sandbox_lifecycle, &sb->state, SANDBOX_STOPPED, sb->id, NULL);
+    (void)sd_event_source_set_enabled(sb->bury, SD_EVENT_ONESHOT);
+}
+
+int sandbox_new(sd_event *event, const struct sandbox_spec *spec, struct sandbox **ret, struct err *err) {
+    cleanup_sandbox struct sandbox *sb = calloc(1, sizeof(*sb));
+    if (!sb)
+        return err_set(err, ENOMEM, "out of memory");
+    sb->event = sd_event_ref(event);
+    sb->config = *spec->config;
+    sb->host_mntns = spec->host_mntns_fd;
+    sb->share.fd = -1;
+    sb->id = strdup(spec->id);
+    sb->dir = strdup(spec->dir);
+    if (!sb->id || !sb->dir)
+        return err_set(err, ENOMEM, "out of memory");
+    int r = sd_event_add_defer(event, &sb->bury, on_bury, sb);
+    if (r >= 0)
+        r = sd_event_source_set_enabled(sb->bury, SD_EVENT_OFF);
+    if (r < 0)
+        return err_errno(err, -r, "sandbox %s: event loop", sb->id);
+    r = share_open(sb->dir, &sb->share, err);
+    if (r < 0)
+        return r;
+    *ret = TAKE_PTR(sb);
+    return 0;
+}
+
+struct sandbox *sandbox_free(struct sandbox *sb) {
+    if (!sb)
+        return NULL;
+    if (sb->death.code == 0)
+        err_set(&sb->death, ECANCELED, "sandbox %s was shut down", sb->id);
+    sb->state = SANDBOX_STOPPED;
+    tell_waiters(sb, &sb->death);
+    for (size_t i = 0; i < CONSOLES_MAX; i++)
+        sb->consoles[i] = process_free(sb->consoles[i]);
+    while (sb->n_containers)
+        sandbox_remove(sb, sb->containers[sb->n_containers - 1]);
+    free(sb->containers);
+    sb->agent = ttrpc_client_free(sb->agent);
+    sb->vm = vm_free(sb->vm);
+    share_close(&sb->share);
+    sd_event_source_disable_unref(sb->boot_deadline);
+    sd_event_source_disable_unref(sb->bury);
+    sd_event_unref(sb->event);
+    free(sb->id);
+    free(sb->dir);
+    free(sb);
+    return NULL;
+}
+
+/* Access. */
+
+sd_event *sandbox_event(const struct sandbox *sb) {
+    return sb->event;
+}
+
+const char *sandbox_id(const struct sandbox *sb) {
+    return sb->id;
+}
+
+const struct config *sandbox_config(const struct sandbox *sb) {
+    return &sb->config;
+}
+
+enum sandbox_state sandbox_get_state(const struct sandbox *sb) {
+    return (enum sandbox_state)sb->state;
+}
+
+struct share *sandbox_share(struct sandbox *sb) {
+    return &sb->share;
+}
+
+int sandbox_host_mntns(const struct sandbox *sb) {
+    return sb->host_mntns;
+}
+
+struct vm *sandbox_vm(struct sandbox *sb) {
+    return sb->vm;
+}
+
+struct ttrpc_client *sandbox_agent(const struct sandbox *sb) {
+    return sb->agent;
+}
+
+const char *sandbox_agent_version(const struct sandbox *sb) {
+    return sb->agent_version;
+}
+
+const char *sandbox_kernel_version(const struct sandbox *sb) {
+    return sb->kernel_version;
+}
+
+const char *sandbox_accel_name(const struct sandbox *sb) {
+    return sb->accel == ACCEL_KVM ? "kvm" : "tcg";
+}
+
+const struct err *sandbox_cause(const struct sandbox *sb, const struct err *err) {
+    return sb->death.code ? &sb->death : err;
+}
+
+int sandbox_call(struct sandbox *sb, const char *method, const ProtobufCMessage *request, ttrpc_reply_fn fn,
+                 void *userdata, struct ttrpc_call **ret_call, struct err *err) {
+    if (sb->death.code)
+        return err_copy(err, &sb->death);
+    if (!sb->agent)
+        return err_set(err, ENOTCONN, "sandbox %s: its VM is not running", sb->id);
+    return ttrpc_client_call(sb->agent, &stasis__agent__v1__agent__descriptor, method, request, sb->config.rpc_timeout,
+                             fn, userdata, ret_call, err);
+}
+
+struct container *sandbox_find(const struct sandbox *sb, const char *id) {
+    for (size_t i = 0; i < sb->n_containers; i++)
+        if (strcmp(container_id(sb->containers[i]), id) == 0)
+            return sb->containers[i];
+    return NULL;
+}
+
+int sandbox_add(struct sandbox *sb, struct container *c, struct err *err) {
+    if (sandbox_find(sb, container_id(c)))
+        return err_set(err, EEXIST, "container %s already exists", container_id(c));
+    if (sb->n_containers >= SANDBOX_CONTAINERS_MAX)
+        return err_set(err, ENOSPC, "sandbox %s already has %d containers", sb->id, SANDBOX_CONTAINERS_MAX);
+    struct container **v = reallocarray(sb->containers, sb->n_containers + 1, sizeof(struct container *));
+    if (!v)
+        return err_set(err, ENOMEM, "out of memory");
+    sb->containers = v;
+    sb->containers[sb->n_containers++] = c;
+    return 0;
+}
+
+void sandbox_remove(struct sandbox *sb, struct container *c) {
+    for (size_t i = 0; i < sb->n_containers; i++)
+        if (sb->containers[i] == c) {
+            sb->containers[i] = sb->containers[--sb->n_containers];
+            break;
+        }
+    struct err err = ERR_INIT;
+    if (share_remove_container(&sb->share, container_id(c), &err) < 0)
+        log_error("container %s: %s", container_id(c), err.msg);
+    container_free(c);
+}
+
+size_t sandbox_count(const struct sandbox *sb) {
+    return sb->n_containers;
+}
+
+struct process *sandbox_find_console(const struct sandbox *sb, const char *exec_id) {
+    for (size_t i = 0; i < CONSOLES_MAX; i++)
+        if (sb->consoles[i] && strcmp(process_exec_id(sb->consoles[i]), exec_id) == 0)
+            return sb->consoles[i];
+    return NULL;
+}
+
+int sandbox_add_console(struct sandbox *sb, struct process *p, struct err *err) {
+    if (sandbox_find_console(sb, process_exec_id(p)))
+        return err_set(err, EEXIST, "console %s already exists", process_exec_id(p));
+    for (size_t i = 0; i < CONSOLES_MAX; i++)
+        if (!sb->consoles[i]) {
+            sb->consoles[i] = p;
+            return 0;
+        }
+    return err_set(err, EBUSY, "sandbox %s already has %d consoles", sb->id, CONSOLES_MAX);
+}
+
+static void ignore(void *userdata, ProtobufCMessage **reply, const struct err *err) {
+    (void)userdata;
+    (void)reply;
+    if (err)
+        log_debug("%s", err->msg);
+}
+
+void sandbox_remove_console(struct sandbox *sb, struct process *p) {
+    for (size_t i = 0; i < CONSOLES_MAX; i++)
+        if (sb->consoles[i] == p)
+            sb->consoles[i] = NULL;
+    Stasis__Agent__V1__ProcessId id = process_agent_id(p);
+    struct err err = ERR_INIT;
+    if (sandbox_call(sb, "DeleteProcess", &id.base, ignore, NULL, NULL, &err) < 0)
+        log_debug("%s", err.msg);
+    process_free(p);
+}
+
+void sandbox_kill_quietly(struct sandbox *sb, struct process *p) {
+    Stasis__Agent__V1__ProcessId id = process_agent_id(p);
+    Stasis__Agent__V1__SignalRequest req = STASIS__AGENT__V1__SIGNAL_REQUEST__INIT;
+    req.id = &id;
+    req.signal = 9;
+    req.all = *process_exec_id(p) == '\0';
+    struct err err = ERR_INIT;
+    if (sandbox_call(sb, "Signal", &req.base, ignore, NULL, NULL, &err) < 0)
+        log_debug("%s", err.msg);
+}
+
+void sandbox_save(struct sandbox *sb) {
+    struct oci_sandbox_state st = {.id = sb->id, .daemon_pid = getpid()};
+    (void)proc_start_time(getpid(), &st.daemon_start);
+    if (sb->vm) {
+        st.qemu_pid = vm_qemu_pid(sb->vm);
+        st.virtiofsd_pid = vm_virtiofsd_pid(sb->vm);
+    }
+    cleanup_free struct oci_container_state *cs = calloc(MAX(sb->n_containers, 1), sizeof(*cs));
+    if (!cs) {
+        log_error("cannot write state.json: out of memory");
+        return;
+    }
+    for (size_t i = 0; i < sb->n_containers; i++)
+        container_describe(sb->containers[i], &cs[i]);
+    st.containers = cs;
+    st.n_containers = sb->n_containers;
+    struct err err = ERR_INIT;
+    if (oci_sandbox_state_save(sb->dir, &st, &err) < 0)
+        log_error("%s", err.msg);
+}
+
+size_t sandbox_timings(const struct sandbox *sb, struct sandbox_timing ret[SANDBOX_TIMINGS_MAX]) {
+    memcpy(ret, sb->timings, sb->n_timings * sizeof(*ret));
+    return sb->n_timings;
+}

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A sandbox: one VM, its share, the connection to its agent, and the containers in it. One per daemon.
+ *
+ * Theory of operation. The VM is started by the first call that needs it (sandbox_when_ready). It is ready when the
+ * agent has answered Hello. When QEMU, virtiofsd or the channel goes, the sandbox is stopped for good: the cause is
+ * kept and is the answer to every later call, all processes count as killed, all pending calls fail with the cause.
+ */
+#pragma once
+
+#include <systemd/sd-event.h>
+
+#include "base/config.h"
+#include "base/err.h"
+#include "base/util.h"
+#include "proto/agent.pb-c.h"
+#include "sandbox/lifecycle.h"
+#include "sandbox/share.h"
+#include "ttrpc/client.h"
+#include "vm/vm.h"
+
+#define SANDBOX_CONTAINERS_MAX 256
+#define SANDBOX_WAITERS_MAX 1024
+
+struct sandbox;
+struct container;
+struct process;
+
+/* err is NULL on success. */
+typedef void (*sandbox_done_fn)(void *userdata, const struct err *err);
+
+struct sandbox_spec {
+    const char *id;
+    const char *dir;             /* ROOT/ID, which exists */
+    const struct config *config; /* copied */
+    int host_mntns_fd;           /* the mount namespace hooks run in; -1: this process's; not owned */
+};
+
+/* Mounts the share; the VM is not started. */
+int sandbox_new(sd_event *event, const struct sandbox_spec *spec, struct sandbox **ret, struct err *err);
+
+/* Ends the VM at once, whatever runs in it, and frees everything. Accepts NULL; returns NULL. */
+struct sandbox *sandbox_free(struct sandbox *sb);
+DEFINE_CLEANUP(struct sandbox *, sandbox_free);
+#define cleanup_sandbox CLEANUP(sandbox_freep)
+
+/* Calls fn when the agent is ready or the VM could not be started (from the loop). Starts the VM if need be. */
+int sandbox_when_ready(struct sandbox *sb, sandbox_done_fn fn, void *userdata, struct err *err);
+
+sd_event *sandbox_event(const struct sandbox *sb);
+const char *sandbox_id(const struct sandbox *sb);
+const struct config *sandbox_config(const struct sandbox *sb);
+enum sandbox_state sandbox_get_state(const struct sandbox *sb);
+struct share *sandbox_share(struct sandbox *sb);
+int sandbox_host_mntns(const struct sandbox *sb);
+struct vm *sandbox_vm(struct sandbox *sb);                    /* NULL when there is none */
+struct ttrpc_client *sandbox_agent(const struct sandbox *sb); /* NULL unless ready */
+const char *sandbox_agent_version(const struct sandbox *sb);
+const char *sandbox_kernel_version(const struct sandbox *sb);
+const char *sandbox_accel_name(const struct sandbox *sb);
+
+/* A call to the agent with the configured deadline. Errors: -ENOTCONN with the cause of death when the VM is gone. */
+int sandbox_call(struct sandbox *sb, const char *method, const ProtobufCMessage *request, ttrpc_reply_fn fn,
+                 void *userdata, struct ttrpc_call **ret_call, struct err *err);
+
+/* Why a call to the agent failed: the end of the VM, if that is what happened, else err itself. */
+const struct err *sandbox_cause(const struct sandbox *sb, const struct err *err);
+
+/* Containers, by id. */
+struct container *sandbox_find(const struct sandbox *sb, const char *id);
+int sandbox_add(struct sandbox *sb, struct container *c, struct err *err); /* takes c on success */
+void sandbox_remove(struct sandbox *sb, struct container *c);              /* frees c */
+size_t sandbox_count(const struct sandbox *sb);
+
+/* Debug consoles, by exec id. */
+struct process *sandbox_find_console(const struct sandbox *sb, const char *exec_id);
+int sandbox_add_console(struct sandbox *sb, struct process *p, struct err *err); /* takes p on success */
+void sandbox_remove_console(struct sandbox *sb, struct process *p);              /* ends it in the guest and frees p */
+
+/* SIGKILL to a process (an init: to the whole container), for when nobody waits for the answer. */
+void sandbox_kill_quietly(struct sandbox *sb, struct process *p);
+
+/* Writes state.json; a failure is logged: the state on disk is only for those who cannot ask. */
+void sandbox_save(struct sandbox *sb);
+
+/* When each step of the start was over (monotonic µs). */
+struct sandbox_timing {
+    const char *step;
+    uint64_t usec;
+};
+#define SANDBOX_TIMINGS_MAX 16
+size_t sandbox_timings(const struct sandbox *sb, struct sandbox_timing ret[SANDBOX_TIMINGS_MAX]);
+void sandbox_mark(struct sandbox *sb, const char *step); /* static text */

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "sandbox/share.h"
+
+#include <fcntl.h>
+#include <linux/mount.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/path.h"
+
+/* glibc's <sys/mount.h> and <linux/mount.h> of Debian 12 cannot be included together. */
+extern int mount(const char *source, const char *target, const char *type, unsigned long flags, const void *data);
+extern int umount2(const char *target, int flags);
+#define MS_NOSUID_ 2ul
+#define MS_NODEV_ 4ul
+#define MS_NOEXEC_ 8ul
+#define MS_SHARED_ (1ul << 20)
+#define MNT_DETACH_ 2
+#define UMOUNT_NOFOLLOW_ 8
+
+int share_open(const char *dir, struct share *ret, struct err *err) {
+    struct share s = {.fd = -1};
+    s.dir = path_join(dir, "share");
+    if (!s.dir)
+        return err_set(err, ENOMEM, "out of memory");
+    int r = path_mkdirs(s.dir, 0700, err);
+    /* Room for the directories and empty files that are mounted on, and for nothing else. */
+    if (r == 0 && mount("stasis-share", s.dir, "tmpfs", MS_NOSUID_ | MS_NODEV_ | MS_NOEXEC_,
+                        "mode=0755,size=1m,nr_inodes=16k") < 0)
+        r = err_errno(err, errno, "cannot mount the share at %s", s.dir);
+    if (r == 0 && mount(NULL, s.dir, NULL, MS_SHARED_, NULL) < 0)
+        r = err_errno(err, errno, "cannot make the share %s a shared mount", s.dir);
+    if (r == 0 && (s.fd = open(s.dir, O_PATH | O_DIRECTORY | O_CLOEXEC)) < 0)
+        r = err_errno(err, errno, "cannot open %s", s.dir);
+    if (r < 0) {
+        share_close(&s);
+        return r;
+    }
+    *ret = s;
+    return 0;
+}
+
+void share_close(struct share *s) {
+    if (!s->dir)
+        return;
+    s->fd = fd_close(s->fd);
+    /* It fails only if the mount is not there, and then there is nothing to undo. */
+    (void)umount2(s->dir, MNT_DETACH_ | UMOUNT_NOFOLLOW_);
+    (void)rmdir(s->dir);
+    free(s->dir);
+    *s = (struct share){.fd = -1};
+}
+
+static int clone_tree(const char *source, bool recursive, bool read_only, struct err *err) {
+    cleanup_fd int tree = (int)syscall(SYS_open_tree, AT_FDCWD, source,
+                                       OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (recursive ? AT_RECURSIVE : 0));
+    if (tree < 0)
+        return err_errno(err, errno, "cannot bind %s", source);
+    /* The guest judges set-user-id bits and devices by its own mounts; on the host nothing in there may act. */
+    struct mount_attr attr = {
+        .attr_set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC | (read_only ? MOUNT_ATTR_RDONLY : 0),
+    };
+    if (syscall(SYS_mount_setattr, tree, "", AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0), &attr, sizeof(attr)) < 0)
+        return err_errno(err, errno, "cannot set the mount options of %s", source);
+    return TAKE_FD(tree);
+}
+
+/* Mounts source at dirfd/name, which is made as a directory or an empty file to match. */
+static int bind_at(int dirfd, const char *name, const char *source, bool recursive, bool read_only, struct err *err) {
+    cleanup_fd int tree = clone_tree(source, recursive, read_only, err);
+    if (tree < 0)
+        return tree;
+    struct stat st;
+    if (fstat(tree, &st) < 0)
+        return err_errno(err, errno, "cannot look at %s", source);
+    if (S_ISDIR(st.st_mode)) {
+        if (mkdirat(dirfd, name, 0755) < 0)
+            return err_errno(err, errno, "cannot make a mount point for %s", source);
+    } else {
+        cleanup_fd int fd = openat(dirfd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+        if (fd < 0)
+            return err_errno(err, errno, "cannot make a mount point for %s", source);
+    }
+    cleanup_fd int target = path_open_beneath(dirfd, name, O_PATH, 0, err);
+    if (target < 0)
+        return target;
+    if (syscall(SYS_move_mount, tree, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
+        return err_errno(err, errno, "cannot mount %s in the share", source);
+    return 0;
+}
+
+static int add_container(struct share *s, const char *id, const struct oci_guest_spec *spec, struct err *err) {
+    cleanup_fd int dir = path_open_beneath(s->fd, id, O_PATH | O_DIRECTORY, 0, err);
+    if (dir < 0)
+        return dir;
+    struct stat st;
+    if (stat(spec->rootfs, &st) < 0)
+        return err_errno(err, errno, "root.path: cannot use %s", spec->rootfs);
+    if (!S_ISDIR(st.st_mode))
+        return err_set(err, ENOTDIR, "root.path: %s is not a directory", spec->rootfs);
+    /* Read-write even for a read-only root: mount points are made in it, and the guest's runtime then makes its mount
+     * read-only. */
+    int r = bind_at(dir, "rootfs", spec->rootfs, true, false, err);
+    if (r < 0)
+        return err_wrap(err, "root.path");
+    if (spec->n_mounts == 0)
+        return 0;
+
+    cleanup_fd int mounts = path_mkdirs_beneath(dir, "mounts", 0755, err);
+    if (mounts < 0)
+        return mounts;
+    for (size_t i = 0; i < spec->n_mounts; i++) {
+        const struct oci_share_mount *m = &spec->mounts[i];
+        char name[16];
+        snprintf(name, sizeof(name), "%u", m->index);
+        r = bind_at(mounts, name, m->source, m->recursive, m->read_only, err);
+        if (r < 0)
+            return err_wrap(err, "mounts[%u]", m->spec_index);
+    }
+    return 0;
+}
+
+int share_add_container(struct share *s, const char *id, const struct oci_guest_spec *spec, struct err *err) {
+    if (mkdirat(s->fd, id, 0755) < 0)
+        return err_errno(err, errno, "cannot make share/%s", id);
+    int r = add_container(s, id, spec, err);
+    if (r < 0)
+        share_remove_container(s, id, NULL);
+    return r;
+}
+
+static int unmount_at(int dirfd, const char *name, struct err *err) {
+    /* Through the fd of the directory: the name is not looked up along a path that could have changed. */
+    cleanup_free char *path = str_printf("/proc/self/fd/%d/%s", dirfd, name);
+    if (!path)
+        return err_set(err, ENOMEM, "out of memory");
+    if (umount2(path, MNT_DETACH_ | UMOUNT_NOFOLLOW_) < 0 && errno != EINVAL && errno != ENOENT)
+        return err_errno(err, errno, "cannot unmount share/…/%s", name);
+    return 0;
+}
+
+int share_remove_container(struct share *s, const char *id, struct err *err) {
+    cleanup_fd int dir = path_open_beneath(s->fd, id, O_RDONLY | O_DIRECTORY, 0, err);
+    if (dir < 0)
+        return dir == -ENOENT ? 0 : dir;
+    cleanup_fd int mounts = path_open_beneath(dir, "mounts", O_RDONLY | O_DIRECTORY, 0, NULL);
+    int r = unmount_at(dir, "rootfs", err);
+    if (r < 0)
+        return r;
+    if (mounts >= 0) {
+        cleanup_fd int copy = fcntl(mounts, F_DUPFD_CLOEXEC, 3);
+        cleanup_dir DIR *d = copy >= 0 ? fdopendir(copy) : NULL;
+        if (!d)
+            return err_errno(err, errno, "cannot read share/%s/mounts", id);
+        copy = -1; /* owned by d */
+        struct dirent *e;
+        while ((e = readdir(d)))
+            if (e->d_name[0] != '.' && (r = unmount_at(mounts, e->d_name, err)) < 0)
+                return r;
+    }
+    return path_remove_tree(s->fd, id, err);
+}

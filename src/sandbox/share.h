@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the guest sees of the host: DIR/share, and below it one directory for each container.
+ *
+ * Theory of operation. The share is a tiny tmpfs, mounted in this daemon's own mount namespace with shared propagation;
+ * virtiofsd's jail has a slave copy whose top is read-only. What the host mounts below it later shows up in the guest.
+ * A container may write only to what is mounted read-write for it: its root and its volumes. All of it vanishes with
+ * the namespace when the daemon dies, however it dies. The guest can write to nothing that the host walks through when
+ * it mounts or unmounts (the tmpfs is read-only to it), so a path below the share cannot be swapped under the daemon.
+ */
+#pragma once
+
+#include <stddef.h>
+
+#include "base/err.h"
+#include "base/util.h"
+#include "oci/spec.h"
+
+struct share {
+    char *dir; /* DIR/share */
+    int fd;    /* of it, O_PATH */
+};
+
+/* Mounts the share at DIR/share. This process must be in a mount namespace of its own. */
+int share_open(const char *dir, struct share *ret, struct err *err);
+void share_close(struct share *s); /* unmounts all; accepts a zeroed one */
+
+/* Mounts the container's root at <id>/rootfs and its volumes at <id>/mounts/<n>. On failure nothing is left. */
+int share_add_container(struct share *s, const char *id, const struct oci_guest_spec *spec, struct err *err);
+
+/* Unmounts and removes what share_add_container made. It is no error if there is nothing. */
+int share_remove_container(struct share *s, const char *id, struct err *err);

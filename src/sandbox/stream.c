@@ -1,0 +1,353 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "sandbox/stream.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/util.h"
+#include "proto/agent.pb-c.h"
+
+/* How an fd that is shared with strangers is used without blocking and without changing it for them. */
+enum fd_kind {
+    FD_FILE,     /* regular file, or a device that never blocks: always ready */
+    FD_NONBLOCK, /* our own open file description, O_NONBLOCK */
+    FD_SOCKET,   /* MSG_DONTWAIT */
+    FD_SHARED,   /* polled, then at most PIPE_BUF bytes, which do not block */
+};
+
+struct stream {
+    struct stream_spec spec;
+    int fd;
+    enum fd_kind kind;
+    sd_event_source *source; /* of fd; NULL for FD_FILE */
+    sd_event_source *kick;   /* deferred first step and steps of FD_FILE input */
+    struct ttrpc_call *call; /* Read or Write under way */
+    ProtobufCMessage *reply; /* output: the last ReadResponse, whose data is being written */
+    const uint8_t *out;      /* output: what is left of it */
+    size_t out_len;
+    uint8_t *in; /* input buffer, STREAM_INPUT_CHUNK; allocated while needed */
+    bool started, done;
+    bool closing; /* input ends when what is there has been read */
+};
+
+static void step(struct stream *s);
+
+static Stasis__Agent__V1__ProcessId process_id(const struct stream *s) {
+    Stasis__Agent__V1__ProcessId id = STASIS__AGENT__V1__PROCESS_ID__INIT;
+    id.container_id = (char *)(uintptr_t)s->spec.container_id;
+    id.exec_id = (char *)(uintptr_t)s->spec.exec_id;
+    return id;
+}
+
+static void ignore_reply(void *userdata, ProtobufCMessage **reply, const struct err *err) {
+    (void)userdata;
+    (void)reply;
+    if (err)
+        log_debug("%s", err->msg);
+}
+
+static void close_fd(struct stream *s) {
+    s->source = sd_event_source_disable_unref(s->source);
+    s->kick = sd_event_source_disable_unref(s->kick);
+    s->fd = fd_close(s->fd);
+}
+
+static void finish(struct stream *s) {
+    if (s->done)
+        return;
+    s->done = true;
+    close_fd(s);
+    if (s->reply)
+        protobuf_c_message_free_unpacked(s->reply, NULL);
+    s->reply = NULL;
+    free(s->in);
+    s->in = NULL;
+    if (s->spec.done)
+        s->spec.done(s->spec.userdata);
+}
+
+static void watch(struct stream *s, uint32_t events) {
+    if (s->source)
+        (void)sd_event_source_set_io_events(s->source, events);
+}
+
+/* The agent is told that nobody reads any more; the stream is over for us. */
+static void reader_gone(struct stream *s) {
+    Stasis__Agent__V1__ProcessId id = process_id(s);
+    Stasis__Agent__V1__ReadRequest req = STASIS__AGENT__V1__READ_REQUEST__INIT;
+    req.id = &id;
+    req.stream = s->spec.which;
+    struct err err = ERR_INIT;
+    if (ttrpc_client_call(s->spec.agent, &stasis__agent__v1__agent__descriptor, "CloseOutput", &req.base,
+                          10 * USEC_PER_SEC, ignore_reply, NULL, NULL, &err) < 0)
+        log_debug("%s", err.msg);
+    finish(s);
+}
+
+/* Output. */
+
+static void on_read(void *userdata, ProtobufCMessage **reply, const struct err *err) {
+    struct stream *s = userdata;
+    s->call = NULL;
+    if (err) {
+        log_debug("container %s: stream %d ends: %s", s->spec.container_id, s->spec.which, err->msg);
+        finish(s);
+        return;
+    }
+    Stasis__Agent__V1__ReadResponse *r = (void *)*reply;
+    if (r->eof || r->data.len == 0) {
+        finish(s);
+        return;
+    }
+    s->reply = TAKE_PTR(*reply);
+    s->out = r->data.data;
+    s->out_len = r->data.len;
+    step(s);
+}
+
+static void ask_output(struct stream *s) {
+    Stasis__Agent__V1__ProcessId id = process_id(s);
+    Stasis__Agent__V1__ReadRequest req = STASIS__AGENT__V1__READ_REQUEST__INIT;
+    req.id = &id;
+    req.stream = s->spec.which;
+    req.max = STREAM_CHUNK;
+    struct err err = ERR_INIT;
+    if (ttrpc_client_call(s->spec.agent, &stasis__agent__v1__agent__descriptor, "Read", &req.base, TTRPC_NO_DEADLINE,
+                          on_read, s, &s->call, &err) < 0) {
+        log_debug("container %s: %s", s->spec.container_id, err.msg);
+        finish(s);
+    }
+}
+
+static ssize_t put(struct stream *s) {
+    ssize_t n;
+    do {
+        if (s->kind == FD_SOCKET)
+            n = send(s->fd, s->out, s->out_len, MSG_DONTWAIT | MSG_NOSIGNAL);
+        else if (s->kind == FD_SHARED && !(fd_wait(s->fd, POLLOUT, 0) & POLLOUT))
+            return -EAGAIN;
+        else
+            n = write(s->fd, s->out, s->kind == FD_SHARED ? MIN(s->out_len, (size_t)PIPE_BUF) : s->out_len);
+    } while (n < 0 && errno == EINTR);
+    return n < 0 ? -errno : n;
+}
+
+static void step_output(struct stream *s) {
+    while (s->out_len) {
+        ssize_t n = put(s);
+        if (n == -EAGAIN) {
+            watch(s, EPOLLOUT);
+            return;
+        }
+        if (n < 0) {
+            if (n != -EPIPE)
+                log_warn("container %s: cannot write the output of %s: %s", s->spec.container_id,
+                         *s->spec.exec_id ? s->spec.exec_id : "init", strerror((int)-n));
+            reader_gone(s);
+            return;
+        }
+        s->out += n;
+        s->out_len -= (size_t)n;
+    }
+    watch(s, 0);
+    if (s->reply)
+        protobuf_c_message_free_unpacked(s->reply, NULL);
+    s->reply = NULL;
+    if (!s->call)
+        ask_output(s);
+}
+
+/* Input. */
+
+static void end_input(struct stream *s) {
+    Stasis__Agent__V1__ProcessId id = process_id(s);
+    struct err err = ERR_INIT;
+    if (ttrpc_client_call(s->spec.agent, &stasis__agent__v1__agent__descriptor, "CloseStdin", &id.base,
+                          TTRPC_NO_DEADLINE, ignore_reply, NULL, NULL, &err) < 0)
+        log_debug("%s", err.msg);
+    finish(s);
+}
+
+static void on_written(void *userdata, ProtobufCMessage **reply, const struct err *err) {
+    struct stream *s = userdata;
+    s->call = NULL;
+    if (err) {
+        log_debug("container %s: input ends: %s", s->spec.container_id, err->msg);
+        finish(s);
+        return;
+    }
+    Stasis__Agent__V1__WriteResponse *r = (void *)*reply;
+    if (r->written < s->out_len) { /* the process closed its end */
+        finish(s);
+        return;
+    }
+    s->out_len = 0;
+    step(s);
+}
+
+static ssize_t get(struct stream *s) {
+    ssize_t n;
+    do {
+        if (s->kind == FD_SOCKET)
+            n = recv(s->fd, s->in, STREAM_INPUT_CHUNK, MSG_DONTWAIT);
+        else if (s->kind == FD_SHARED && !(fd_wait(s->fd, POLLIN, 0) & (POLLIN | POLLHUP)))
+            return -EAGAIN;
+        else
+            n = read(s->fd, s->in, STREAM_INPUT_CHUNK);
+    } while (n < 0 && errno == EINTR);
+    return n < 0 ? -errno : n;
+}
+
+static void step_input(struct stream *s) {
+    if (s->call)
+        return;
+    if (!s->in && !(s->in = malloc(STREAM_INPUT_CHUNK))) {
+        finish(s);
+        return;
+    }
+    ssize_t n = get(s);
+    if (n == -EAGAIN && !s->closing) {
+        /* Nothing is expected for a while: an idle stream keeps no buffer. */
+        free(s->in);
+        s->in = NULL;
+        watch(s, EPOLLIN);
+        return;
+    }
+    watch(s, 0);
+    if (n <= 0) { /* a terminal whose other end is gone reads EIO: that is its end of file */
+        end_input(s);
+        return;
+    }
+    Stasis__Agent__V1__ProcessId id = process_id(s);
+    Stasis__Agent__V1__WriteRequest req = STASIS__AGENT__V1__WRITE_REQUEST__INIT;
+    req.id = &id;
+    req.data.data = s->in;
+    req.data.len = (size_t)n;
+    s->out_len = (size_t)n;
+    struct err err = ERR_INIT;
+    if (ttrpc_client_call(s->spec.agent, &stasis__agent__v1__agent__descriptor, "Write", &req.base, TTRPC_NO_DEADLINE,
+                          on_written, s, &s->call, &err) < 0) {
+        log_debug("container %s: %s", s->spec.container_id, err.msg);
+        finish(s);
+    }
+}
+
+static void step(struct stream *s) {
+    if (s->done || !s->started)
+        return;
+    if (s->spec.which == STASIS__AGENT__V1__STREAM__STDIN)
+        step_input(s);
+    else
+        step_output(s);
+}
+
+static int on_io(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
+    (void)fd;
+    struct stream *s = userdata;
+    uint32_t wanted = 0;
+    (void)sd_event_source_get_io_events(source, &wanted);
+    if (wanted == 0 && (revents & (EPOLLERR | EPOLLHUP))) {
+        /* These are reported unasked. An output stream whose reader has gone ends now, not at the next output, so that
+         * `… | head` ends a process that is silent as soon as a local process would learn of it: at its next write. */
+        s->source = sd_event_source_disable_unref(s->source);
+        if (s->spec.which != STASIS__AGENT__V1__STREAM__STDIN && (revents & EPOLLERR)) {
+            ttrpc_call_cancel(s->call);
+            s->call = NULL;
+            reader_gone(s);
+        }
+        return 0;
+    }
+    step(s);
+    return 0;
+}
+
+static int on_kick(sd_event_source *source, void *userdata) {
+    (void)source;
+    step(userdata);
+    return 0;
+}
+
+/* Finds the way to use fd, replacing it by a description of our own where that can be had. */
+static enum fd_kind prepare_fd(int *fd, bool input) {
+    struct stat st;
+    if (fstat(*fd, &st) < 0 || S_ISREG(st.st_mode) || S_ISBLK(st.st_mode))
+        return FD_FILE;
+    if (S_ISSOCK(st.st_mode))
+        return FD_SOCKET;
+    char path[64];
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", *fd);
+    int own = open(path, (input ? O_RDONLY : O_WRONLY) | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+    if (own < 0)
+        return FD_SHARED;
+    fd_close(*fd);
+    *fd = own;
+    return FD_NONBLOCK;
+}
+
+int stream_new(const struct stream_spec *spec, int fd_taken, struct stream **ret, struct err *err) {
+    cleanup_fd int fd = fd_taken;
+    struct stream *s = calloc(1, sizeof(*s));
+    if (!s)
+        return err_set(err, ENOMEM, "out of memory");
+    s->spec = *spec;
+    s->fd = -1;
+    bool input = spec->which == STASIS__AGENT__V1__STREAM__STDIN;
+    s->kind = prepare_fd(&fd, input);
+    int r = 0;
+    if (s->kind != FD_FILE) {
+        r = sd_event_add_io(spec->event, &s->source, fd, 0, on_io, s);
+        if (r == -EPERM) { /* not pollable, so it never blocks: /dev/null and its like */
+            s->kind = FD_FILE;
+            r = 0;
+        }
+    }
+    if (r >= 0)
+        r = sd_event_add_defer(spec->event, &s->kick, on_kick, s);
+    if (r >= 0)
+        r = sd_event_source_set_enabled(s->kick, SD_EVENT_OFF);
+    if (r < 0) {
+        stream_free(s);
+        return err_errno(err, -r, "cannot watch a stream");
+    }
+    s->fd = TAKE_FD(fd);
+    *ret = s;
+    return 0;
+}
+
+void stream_start(struct stream *s) {
+    if (!s || s->started)
+        return;
+    s->started = true;
+    if (!s->done)
+        (void)sd_event_source_set_enabled(s->kick, SD_EVENT_ONESHOT);
+}
+
+void stream_close_input(struct stream *s) {
+    if (!s || s->done)
+        return;
+    s->closing = true;
+    step(s);
+}
+
+bool stream_is_done(const struct stream *s) {
+    return !s || s->done;
+}
+
+struct stream *stream_free(struct stream *s) {
+    if (!s)
+        return NULL;
+    ttrpc_call_cancel(s->call);
+    close_fd(s);
+    if (s->reply)
+        protobuf_c_message_free_unpacked(s->reply, NULL);
+    free(s->in);
+    free(s);
+    return NULL;
+}

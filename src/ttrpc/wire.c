@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "ttrpc/wire.h"
+
+#include <string.h>
+
+#include "proto/ttrpc.pb-c.h"
+
+/* An empty submessage takes two bytes on the wire and some fifty in memory; this is room for honest messages of many
+ * small entries, and an end for others. */
+#define UNPACK_BASE ((size_t)256 << 10)
+#define UNPACK_FACTOR 16
+#define UNPACK_OVERHEAD 16 /* of the allocator, per piece */
+
+struct budget {
+    size_t left;
+};
+
+static void *budget_alloc(void *data, size_t size) {
+    struct budget *b = data;
+    if (size > SIZE_MAX - UNPACK_OVERHEAD || size + UNPACK_OVERHEAD > b->left)
+        return NULL;
+    b->left -= size + UNPACK_OVERHEAD;
+    return malloc(size);
+}
+
+static void budget_free(void *data, void *p) {
+    (void)data;
+    free(p);
+}
+
+ProtobufCMessage *wire_unpack(const ProtobufCMessageDescriptor *desc, const uint8_t *data, size_t len) {
+    struct budget b = {.left = UNPACK_BASE + UNPACK_FACTOR * len};
+    ProtobufCAllocator allocator = {.alloc = budget_alloc, .free = budget_free, .allocator_data = &b};
+    return protobuf_c_message_unpack(desc, &allocator, len, data);
+}
+
+/* Packs `envelope` behind a frame header. */
+static int frame(uint8_t type, uint32_t stream, const ProtobufCMessage *envelope, uint8_t **ret, size_t *ret_len,
+                 struct err *err) {
+    size_t len = protobuf_c_message_get_packed_size(envelope);
+    if (len > TTRPC_DATA_MAX)
+        return err_set(err, EMSGSIZE, "message of %zu bytes is larger than the limit of %zu", len, TTRPC_DATA_MAX);
+    uint8_t *p = malloc(TTRPC_HEADER_SIZE + len);
+    if (!p)
+        return err_errno(err, ENOMEM, "message of %zu bytes", len);
+    struct ttrpc_header h = {.length = (uint32_t)len, .stream = stream, .type = type};
+    ttrpc_header_encode(&h, p);
+    protobuf_c_message_pack(envelope, p + TTRPC_HEADER_SIZE);
+    *ret = p;
+    *ret_len = TTRPC_HEADER_SIZE + len;
+    return 0;
+}
+
+/* The payload's bytes (malloc'd, or NULL if there are none). */
+static int pack_payload(const ProtobufCMessage *m, ProtobufCBinaryData *ret, struct err *err) {
+    size_t len = m ? protobuf_c_message_get_packed_size(m) : 0;
+    *ret = (ProtobufCBinaryData){0};
+    if (len == 0)
+        return 0;
+    if (len > TTRPC_DATA_MAX)
+        return err_set(err, EMSGSIZE, "message of %zu bytes is larger than the limit of %zu", len, TTRPC_DATA_MAX);
+    ret->data = malloc(len);
+    if (!ret->data)
+        return err_errno(err, ENOMEM, "message of %zu bytes", len);
+    ret->len = protobuf_c_message_pack(m, ret->data);
+    return 0;
+}
+
+int wire_request(uint32_t stream, const char *service, const char *method, const ProtobufCMessage *payload,
+                 uint64_t timeout_usec, uint8_t **ret, size_t *ret_len, struct err *err) {
+    Ttrpc__Request req = TTRPC__REQUEST__INIT;
+    req.service = (char *)(uintptr_t)service;
+    req.method = (char *)(uintptr_t)method;
+    req.timeout_nano = (int64_t)(MIN(timeout_usec, (uint64_t)INT64_MAX / 1000) * 1000);
+    int r = pack_payload(payload, &req.payload, err);
+    if (r < 0)
+        return r;
+    r = frame(TTRPC_REQUEST, stream, &req.base, ret, ret_len, err);
+    free(req.payload.data);
+    return r;
+}
+
+int wire_reply(uint32_t stream, const ProtobufCMessage *payload, uint8_t **ret, size_t *ret_len, struct err *err) {
+    Ttrpc__Response resp = TTRPC__RESPONSE__INIT;
+    int r = pack_payload(payload, &resp.payload, err);
+    if (r < 0)
+        return r;
+    r = frame(TTRPC_RESPONSE, stream, &resp.base, ret, ret_len, err);
+    free(resp.payload.data);
+    return r;
+}
+
+/* protobuf strings are UTF-8, and containerd refuses a message that is not; a cause may quote any bytes, and one that
+ * was cut to size may end within a character. */
+static void make_utf8(char *s) {
+    size_t left = strlen(s);
+    while (left > 0) {
+        size_t n = 1;
+        while (n <= 4 && n <= left && !utf8_valid(s, n))
+            n++;
+        if (n > 4 || n > left) {
+            *s = '?';
+            n = 1;
+        }
+        s += n;
+        left -= n;
+    }
+}
+
+int wire_failure(uint32_t stream, int code, const char *message, uint8_t **ret, size_t *ret_len, struct err *err) {
+    char text[ERR_MSG_MAX];
+    snprintf(text, sizeof(text), "%s", message);
+    make_utf8(text);
+    Ttrpc__Status status = TTRPC__STATUS__INIT;
+    status.code = code;
+    status.message = text;
+    Ttrpc__Response resp = TTRPC__RESPONSE__INIT;
+    resp.status = &status;
+    return frame(TTRPC_RESPONSE, stream, &resp.base, ret, ret_len, err);
+}

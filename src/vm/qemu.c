@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vm/qemu.h"
+
+#include <string.h>
+
+char *qemu_escape(const char *value) {
+    char *out = malloc(2 * strlen(value) + 1), *p = out;
+    if (!out)
+        return NULL;
+    for (const char *v = value; *v; v++) {
+        if (*v == ',')
+            *p++ = ',';
+        *p++ = *v;
+    }
+    *p = '\0';
+    return out;
+}
+
+/* The guest's command line. TCG translates each of the kernel's CPU bug work-arounds, and is no boundary anyway. */
+static int kernel_cmdline(const struct qemu_spec *s, char **ret, struct err *err) {
+    cleanup_free char *line =
+        str_printf("console=ttyS0 panic=-1 reboot=t quiet%s%s%s%s", s->accel == ACCEL_TCG ? " mitigations=off" : "",
+                   s->agent_debug ? " agent.log=debug" : "", s->kernel_params[0] ? " " : "", s->kernel_params);
+    if (!line)
+        return err_set(err, ENOMEM, "sandbox %s: out of memory", s->id);
+    if (strlen(line) > KERNEL_CMDLINE_MAX)
+        return err_set(err, EINVAL, "sandbox %s: the kernel command line has %zu bytes, %d are allowed", s->id,
+                       strlen(line), KERNEL_CMDLINE_MAX);
+    for (const char *p = line; *p; p++)
+        if ((unsigned char)*p < ' ' || *p == 0x7f)
+            return err_set(err, EINVAL, "sandbox %s: a control character in the kernel command line", s->id);
+    *ret = TAKE_PTR(line);
+    return 0;
+}
+
+static int add_machine(const struct qemu_spec *s, const char *name, const char *cmdline, struct strv *a) {
+    unsigned long long mib = s->memory >> 20;
+    bool kvm = s->accel == ACCEL_KVM;
+    int r = 0;
+    r |= strv_add(a, QEMU_PATH);
+    r |= strv_add(a, "-name");
+    r |= strv_addf(a, "guest=%s,debug-threads=on", name);
+    r |= strv_add(a, "-nodefaults");
+    r |= strv_add(a, "-no-user-config");
+    r |= strv_add(a, "-display");
+    r |= strv_add(a, "none");
+    r |= strv_add(a, "-no-reboot");
+    r |= strv_add(a, "-sandbox");
+    r |= strv_add(a, "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
+    r |= strv_add(a, "-machine");
+    r |= strv_addf(a, "q35,accel=%s,memory-backend=mem,smbus=off,sata=off,usb=off,vmport=off,dump-guest-core=off",
+                   kvm ? "kvm" : "tcg");
+    r |= strv_add(a, "-cpu");
+    r |= strv_add(a, kvm ? "host" : "max");
+    r |= strv_add(a, "-smp");
+    r |= strv_addf(a, "%u", s->cpus);
+    r |= strv_add(a, "-m");
+    r |= strv_addf(a, "%lluM", mib);
+    r |= strv_add(a, "-object");
+    r |= strv_addf(a, "memory-backend-file,id=mem,size=%lluM,mem-path=/proc/self/fd/%d,share=on,dump=off", mib,
+                   s->memory_fd);
+    r |= strv_add(a, "-kernel");
+    r |= strv_addf(a, "%s/vmlinux", s->guest_dir);
+    r |= strv_add(a, "-initrd");
+    r |= strv_addf(a, "%s/initramfs", s->guest_dir);
+    r |= strv_add(a, "-append");
+    r |= strv_add(a, cmdline);
+    return r;
+}
+
+static int add_devices(const struct qemu_spec *s, const char *guest_dir, struct strv *a) {
+    int r = 0;
+    r |= strv_add(a, "-chardev");
+    r |= strv_addf(a, "socket,id=qmp,fd=%d", s->qmp_fd);
+    r |= strv_add(a, "-mon");
+    r |= strv_add(a, "chardev=qmp,mode=control");
+    /* An fd set is how QEMU takes a pipe it need not open; without append=on it would truncate it, which fails. */
+    r |= strv_add(a, "-add-fd");
+    r |= strv_addf(a, "fd=%d,set=1", s->console_fd);
+    r |= strv_add(a, "-chardev");
+    r |= strv_add(a, "file,id=console,path=/dev/fdset/1,append=on");
+    r |= strv_add(a, "-serial");
+    r |= strv_add(a, "chardev:console");
+    /* The image is never written: no lock, which a read-only file of another user would not grant. */
+    r |= strv_add(a, "-blockdev");
+    r |= strv_addf(a, "driver=file,node-name=root-file,filename=%s/root.img,read-only=on,locking=off", guest_dir);
+    r |= strv_add(a, "-blockdev");
+    r |= strv_add(a, "driver=raw,node-name=root,file=root-file,read-only=on");
+    r |= strv_add(a, "-device");
+    r |= strv_add(a, "virtio-blk-pci,drive=root");
+    r |= strv_add(a, "-chardev");
+    r |= strv_addf(a, "socket,id=share,fd=%d", s->virtiofsd_fd);
+    r |= strv_add(a, "-device");
+    r |= strv_add(a, "vhost-user-fs-pci,chardev=share,tag=share");
+    r |= strv_add(a, "-chardev");
+    r |= strv_addf(a, "socket,id=agent,fd=%d", s->agent_fd);
+    r |= strv_add(a, "-device");
+    r |= strv_add(a, "virtio-serial-pci");
+    r |= strv_add(a, "-device");
+    r |= strv_add(a, "virtserialport,chardev=agent,name=agent");
+    /* Tells the guest's kernel that it is a copy of another machine, so that it takes new entropy. */
+    r |= strv_add(a, "-device");
+    r |= strv_add(a, "vmgenid,guid=auto");
+    return r;
+}
+
+int qemu_argv(const struct qemu_spec *s, struct strv *argv, struct err *err) {
+    cleanup_free char *name = qemu_escape(s->id);
+    cleanup_free char *guest_dir = qemu_escape(s->guest_dir);
+    if (!name || !guest_dir)
+        return err_set(err, ENOMEM, "sandbox %s: out of memory", s->id);
+    cleanup_free char *cmdline = NULL;
+    int r = kernel_cmdline(s, &cmdline, err);
+    if (r < 0)
+        return r;
+    if (add_machine(s, name, cmdline, argv) < 0 || add_devices(s, guest_dir, argv) < 0)
+        return err_set(err, ENOMEM, "sandbox %s: out of memory", s->id);
+    return 0;
+}

@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Runs every fuzz target for a few seconds (STASIS_FUZZ_SECONDS, default 4) from its seeds. Usage: fuzz.sh OUT
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# shellcheck source=tests/lib.sh
+. tests/lib.sh
+out=$1
+build=$out/build-fuzz
+mkdir -p "$out"
+[ -f "$build/build.ninja" ] ||
+    CC=clang meson setup --buildtype=debug -Db_sanitize=address,undefined -Db_lundef=false -Dtests=false -Dfuzz=true \
+        "$build" >"$out/meson-fuzz.log"
+ninja -C "$build" --quiet
+for target in "$build"/tests/fuzz/fuzz_*; do
+    if [ ! -f "$target" ] || [ ! -x "$target" ]; then continue; fi
+    name=${target##*/}
+    corpus=$out/corpus/$name
+    mkdir -p "$corpus"
+    seeds=(tests/fuzz/seeds/"$name")
+    [ -d "${seeds[0]}" ] || seeds=()
+    check "fuzz $name" "$target" -max_total_time="${STASIS_FUZZ_SECONDS:-4}" -timeout=10 -rss_limit_mb=1024 \
+        -artifact_prefix="$out/$name-" -verbosity=0 -print_final_stats=1 "$corpus" "${seeds[@]}"
+done
+summary fuzz

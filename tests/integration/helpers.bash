@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+# Loaded by every bats file. Each file has a root directory of its own for sandboxes, so that what one leaves behind
+# cannot hide in another's, and checks at its end that nothing is left.
+
+STASIS=$STASIS_OUT/bin/stasis
+ROOTFS=$STASIS_OUT/test-rootfs
+
+# To be called from setup_file: T is the file's scratch directory, R the --root.
+file_setup() {
+    T=$(mktemp -d /tmp/stasis-test.XXXXXX)
+    R=$T/root
+    mkdir -p "$R"
+    export T R
+}
+
+# From teardown_file: everything the file started is gone.
+file_teardown() {
+    local id
+    for id in $("$STASIS" --root "$R" list -q); do
+        "$STASIS" --root "$R" delete --force "$id"
+    done
+    assert_nothing_left
+    rm -rf "$T"
+}
+
+stasis() {
+    "$STASIS" --root "$R" "$@"
+}
+
+# bundle NAME [JQ-FILTER…] : makes $T/NAME with a config.json from `stasis spec`, not a terminal, changed by the filters
+# one after the other. The root file system is shared: tests that write to it use bundle_own_rootfs.
+bundle() {
+    local dir=$T/$1
+    shift
+    mkdir -p "$dir"
+    rm -f "$dir/config.json"
+    "$STASIS" spec --bundle "$dir"
+    ln -sfn "$ROOTFS" "$dir/rootfs"
+    edit "$dir" '.process.terminal = false | .root.readonly = false | .root.path = "'"$ROOTFS"'"' "$@"
+}
+
+bundle_own_rootfs() {
+    local dir=$T/$1
+    bundle "$@"
+    rm -f "$dir/rootfs"
+    cp -a "$ROOTFS" "$dir/rootfs"
+    edit "$dir" '.root.path = "rootfs"'
+}
+
+# edit BUNDLE-DIR FILTER…
+edit() {
+    local dir=$1 f
+    shift
+    for f in "$@"; do
+        jq "$f" "$dir/config.json" >"$dir/config.json.new"
+        mv "$dir/config.json.new" "$dir/config.json"
+    done
+}
+
+# args BUNDLE-NAME ARG… : sets process.args.
+args() {
+    local dir=$T/$1
+    shift
+    jq --args '.process.args = $ARGS.positional' "$dir/config.json" "$@" >"$dir/config.json.new"
+    mv "$dir/config.json.new" "$dir/config.json"
+}
+
+# wait_until SECONDS COMMAND… : polls until the command succeeds.
+wait_until() {
+    local end=$((SECONDS + $1))
+    shift
+    until "$@"; do
+        if [ $SECONDS -ge $end ]; then
+            echo "still not after the deadline: $*" >&2
+            return 1
+        fi
+        sleep 0.05
+    done
+}
+
+status_is() {
+    [ "$("$STASIS" --root "$R" state "$1" | jq -r .status)" = "$2" ]
+}
+
+# sandbox_pids ID : daemon, QEMU and virtiofsd, as state.json names them.
+sandbox_pids() {
+    jq -r '.stasis | .daemon_pid, .qemu_pid, .virtiofsd_pid' "$R/$1/state.json"
+}
+
+# Processes whose command line or directory belongs to this file's root.
+leftover_processes() {
+    pgrep -fa -- "-root $R " || true
+    pgrep -fa "stasis-monitor.*$R" || true
+}
+
+assert_nothing_left() {
+    local n
+    if ! wait_until 20 no_processes_left; then
+        echo "processes left:"
+        leftover_processes
+        return 1
+    fi
+    n=$(find "$R" -mindepth 1 | wc -l)
+    if [ "$n" != 0 ]; then
+        echo "files left:"
+        find "$R" -mindepth 1
+        return 1
+    fi
+    if grep -q " $T/" /proc/self/mounts; then
+        echo "mounts left:"
+        grep " $T/" /proc/self/mounts
+        return 1
+    fi
+}
+
+no_processes_left() {
+    [ -z "$(leftover_processes)" ]
+}
+
+alive() {
+    kill -0 "$1" 2>/dev/null && [ "$(ps -o state= -p "$1")" != Z ]
+}
+dead() {
+    ! alive "$1"
+}

@@ -1,0 +1,130 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: Apache-2.0
+# create, start, state, kill, delete, pause, resume, list, ps, events, update, --pid-file, on few VMs.
+load helpers
+setup_file() { file_setup; }
+teardown_file() { file_teardown; }
+
+@test "create, start, kill, delete; state and list at each step" {
+    bundle b '.annotations = {"org.example.key": "value"}'
+    args b sh -c 'trap "exit 5" TERM; while :; do sleep 1 & wait $!; done'
+    stasis create --bundle "$T/b" --pid-file "$T/pid" c1 </dev/null >/dev/null 2>&1
+    status_is c1 created
+    stasis state c1 | jq -e '.id == "c1" and .bundle == "'"$T/b"'" and .annotations["org.example.key"] == "value"
+        and (.ociVersion | length > 0) and .pid > 0'
+    [ "$(cat "$T/pid")" = "$(stasis state c1 | jq .pid)" ]
+    alive "$(cat "$T/pid")"
+    run stasis delete c1
+    [ "$status" = 0 ] || [[ $output == *created* ]] || [[ $output == *"not stopped"* ]]
+    if [ "$status" = 0 ]; then
+        stasis create --bundle "$T/b" --pid-file "$T/pid" c1 </dev/null >/dev/null 2>&1
+    fi
+
+    stasis start c1
+    status_is c1 running
+    [ "$(stasis list -q)" = c1 ]
+    stasis list | grep -q '^c1 .*running'
+    stasis list -f json | jq -e '.[0].id == "c1" and .[0].status == "running"'
+    run stasis start c1
+    [ "$status" = 1 ]
+    run stasis delete c1
+    echo "$output"
+    [ "$status" = 1 ]
+
+    wait_until 20 bash -c "'$STASIS' --root '$R' ps c1 | grep -q sleep"
+    stasis kill c1 TERM
+    wait_until 20 status_is c1 stopped
+    wait_until 10 dead "$(cat "$T/pid")"
+    run stasis kill c1 TERM
+    echo "$output"
+    [ "$status" = 1 ]
+    run stasis exec c1 true
+    echo "$output"
+    [ "$status" = 1 ]
+    stasis delete c1
+    [ -z "$(stasis list -q)" ]
+}
+
+@test "the pid file's process exits with the container's status, to a subreaper as conmon is one" {
+    bundle b
+    args b sh -c 'exit 42'
+    cat >"$T/reaper.py" <<'P'
+import ctypes, os, subprocess, sys
+ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
+stasis, root, bundle, pidfile = sys.argv[1:]
+subprocess.run([stasis, "--root", root, "create", "--bundle", bundle, "--pid-file", pidfile, "c1"],
+               check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+pid = int(open(pidfile).read())
+subprocess.run([stasis, "--root", root, "start", "c1"], check=True)
+while True:
+    got, status = os.wait()
+    if got == pid:
+        print(os.waitstatus_to_exitcode(status))
+        break
+P
+    [ "$(timeout 100 python3 "$T/reaper.py" "$STASIS" "$R" "$T/b" "$T/pid")" = 42 ]
+    stasis delete c1
+}
+
+@test "killing the pid file's process kills the container; signals to it are forwarded" {
+    bundle b
+    args b sh -c 'trap "echo usr1 >/tmp/got" USR1; while :; do sleep 1 & wait $!; done'
+    edit "$T/b" '.mounts += [{destination: "/tmp", type: "tmpfs", source: "tmpfs"}]'
+    stasis run -d --bundle "$T/b" --pid-file "$T/pid" c1 </dev/null >/dev/null 2>&1
+    kill -USR1 "$(cat "$T/pid")"
+    wait_until 20 bash -c "'$STASIS' --root '$R' exec c1 cat /tmp/got </dev/null 2>/dev/null | grep -q usr1"
+    kill -KILL "$(cat "$T/pid")"
+    wait_until 20 status_is c1 stopped
+    stasis delete c1
+}
+
+@test "pause, resume, ps, events, update" {
+    bundle b '.linux.resources = {memory: {limit: 67108864}, pids: {limit: 50}}'
+    args b sh -c 'i=0; while :; do i=$((i+1)); echo $i >/tmp/n; sleep 0.1; done'
+    edit "$T/b" '.mounts += [{destination: "/tmp", type: "tmpfs", source: "tmpfs"}]'
+    stasis run -d --bundle "$T/b" c1 </dev/null >/dev/null 2>&1
+
+    wait_until 20 stasis exec c1 test -s /tmp/n
+    stasis pause c1
+    status_is c1 paused
+    run stasis pause c1
+    [ "$status" = 1 ]
+    run stasis exec c1 true
+    echo "$output"
+    [ "$status" = 1 ]
+    stasis resume c1
+    status_is c1 running
+    run stasis resume c1
+    [ "$status" = 1 ]
+    local n
+    n=$(stasis exec c1 cat /tmp/n)
+    wait_until 20 bash -c "[ \"\$('$STASIS' --root '$R' exec c1 cat /tmp/n)\" -gt $n ]"
+
+    stasis ps c1 | grep -q 'while :'
+    stasis ps -f json c1 | jq -e 'type == "array" and length >= 1'
+
+    stasis events --stats c1 | jq -e '.type == "stats" and .id == "c1" and .data.memory.usage.usage > 0
+        and .data.memory.usage.limit == 67108864 and .data.pids.current > 0 and .data.cpu.usage.total > 0'
+    [ "$(stasis exec c1 cat /sys/fs/cgroup/memory.max)" = 67108864 ]
+    stasis update --memory 134217728 --pids-limit 60 c1
+    [ "$(stasis exec c1 cat /sys/fs/cgroup/memory.max)" = 134217728 ]
+    [ "$(stasis exec c1 cat /sys/fs/cgroup/pids.max)" = 60 ]
+    echo '{"cpu": {"quota": 50000, "period": 100000}}' | stasis update -r - c1
+    [ "$(stasis exec c1 cat /sys/fs/cgroup/cpu.max)" = "50000 100000" ]
+
+    stasis kill --all c1 KILL
+    wait_until 20 status_is c1 stopped
+    stasis delete c1
+}
+
+@test "delete --force ends a running container; nothing of its VM is left" {
+    bundle b
+    args b sleep 1000
+    stasis run -d --bundle "$T/b" c1 </dev/null >/dev/null 2>&1
+    local pids
+    pids=$(sandbox_pids c1)
+    stasis delete --force c1
+    local p
+    for p in $pids; do wait_until 10 dead "$p"; done
+    [ ! -e "$R/c1" ]
+}

@@ -1,0 +1,75 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# The gates: formatting, warnings of gcc and clang, clang-tidy, cppcheck, shellcheck, includes. Usage: lint.sh OUT
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# shellcheck source=tests/lib.sh
+. tests/lib.sh
+out=$1
+mkdir -p "$out"
+mapfile -t sources < <(git ls-files -co --exclude-standard 'src/*.c' 'src/*.h' 'tests/*.c' 'tests/*.h' 'bench/*.c')
+mapfile -t scripts < <(git ls-files -co --exclude-standard '*.sh' '.ci/run' 'tests/integration/*.bash')
+mapfile -t product < <(git ls-files -co --exclude-standard 'src/*.c')
+
+clang_build() {
+    [ -f "$out/build-clang/build.ninja" ] ||
+        CC=clang meson setup --buildtype=debugoptimized -Dtests=true "$out/build-clang" || return
+    ninja -C "$out/build-clang" --quiet
+}
+gcc_build() {
+    [ -f "$out/build-gcc/build.ninja" ] ||
+        CC=gcc meson setup --buildtype=debugoptimized -Dtests=true "$out/build-gcc" || return
+    ninja -C "$out/build-gcc" --quiet
+}
+# Only what changed since the last clean run is analysed again: clang-tidy takes seconds per file.
+tidy() {
+    local stamp=$out/tidy changed=() f sum
+    mkdir -p "$stamp"
+    local headers
+    headers=$(cat .clang-tidy meson.build src/*/*.h src/proto/*.proto | sha256sum)
+    for f in "${product[@]}"; do
+        sum=$(printf '%s' "$headers" | cat - "$f" | sha256sum | cut -c1-32)
+        [ "$(cat "$stamp/${f//\//_}" 2>/dev/null)" = "$sum" ] || changed+=("$f")
+    done
+    [ ${#changed[@]} = 0 ] && return 0
+    printf '%s\n' "${changed[@]}" |
+        xargs -P 2 -n 4 clang-tidy --quiet -p "$out/build-clang" --warnings-as-errors='*' || return
+    for f in "${changed[@]}"; do
+        printf '%s' "$headers" | cat - "$f" | sha256sum | cut -c1-32 >"$stamp/${f//\//_}"
+    done
+}
+# Arrows of docs/architecture.md: what each folder may include.
+arrows() {
+    local bad=0 folder allowed f inc
+    while read -r folder allowed; do
+        while IFS=: read -r f inc; do
+            case " $folder $allowed " in
+            *" $inc "*) ;;
+            *)
+                echo "$f includes $inc/, which $folder may not"
+                bad=1
+                ;;
+            esac
+        done < <(grep -Ho '^#include "[a-z]*/' src/"$folder"/*.[ch] | sed 's/#include "//; s,/$,,')
+    done <<'ARROWS'
+base
+ttrpc base proto
+oci base
+vm base
+sandbox vm oci ttrpc proto base
+shim sandbox vm oci ttrpc proto base
+cli ttrpc oci proto base
+agent ttrpc proto base
+ARROWS
+    return $bad
+}
+check "clang-format" clang-format --dry-run --Werror "${sources[@]}"
+check "gcc -Wall -Wextra -Werror" gcc_build
+check "clang -Wall -Wextra -Werror" clang_build
+check "clang-tidy" tidy
+check "cppcheck" cppcheck --quiet --error-exitcode=1 --enable=warning,portability --inline-suppr --std=c11 \
+    --suppress=missingIncludeSystem --suppress=normalCheckLevelMaxBranches -j 2 \
+    --cppcheck-build-dir="$(mkdir -p "$out/cppcheck" && echo "$out/cppcheck")" -Isrc -D_GNU_SOURCE "${product[@]}"
+check "shellcheck" shellcheck -x "${scripts[@]}"
+check "includes follow the arrows" arrows
+summary lint
