@@ -235,9 +235,9 @@ def bench_memory():
     time.sleep(2)  # idle: what the start needed is given back
     with open(f"{root}/m1/state.json") as f:
         st = json.load(f)["stasis"]
-    parts = {"daemon": pss(st["daemon_pid"]), "QEMU, with the guest's memory": pss(st["qemu_pid"])}
-    vfs = [st["virtiofsd_pid"]] + [int(p) for p in subprocess.run(
-        ["pgrep", "-P", str(st["virtiofsd_pid"])], capture_output=True, text=True).stdout.split()]
+    parts = {"daemon": pss(st["daemonPid"]), "QEMU, with the guest's memory": pss(st["qemuPid"])}
+    vfs = [st["virtiofsdPid"]] + [int(p) for p in subprocess.run(
+        ["pgrep", "-P", str(st["virtiofsdPid"])], capture_output=True, text=True).stdout.split()]
     parts["virtiofsd"] = sum(pss(p) for p in vfs)
     monitor = json.loads(stasis("state", "m1", capture_output=True).stdout)["pid"]
     parts["monitor"] = pss(monitor)
@@ -261,7 +261,7 @@ def bench_stdio():
     path = bundle("sleep", ["/bin/sleep", "100000"])
     stasis("run", "-d", "--bundle", path, "s1", stdout=subprocess.DEVNULL)
     with open(f"{root}/s1/state.json") as f:
-        daemon = json.load(f)["stasis"]["daemon_pid"]
+        daemon = json.load(f)["stasis"]["daemonPid"]
     size = 256 << 20
     want = hashlib.sha256(b"\0" * size).hexdigest()
     for label, pause in (("256 MiB through stdout", 0), ("256 MiB through stdout, a slow reader", 0.0005)):

@@ -9,7 +9,7 @@ shift
 export STASIS_OUT=$out STASIS_SRC=$PWD
 tests/integration/prepare.sh "$out"
 status=0
-bats --tap "$@" | tee "$out/integration.tap" || status=$?
+bats --tap --timing "$@" | tee "$out/integration.tap" || status=$?
 ok=$(grep -c '^ok ' "$out/integration.tap" || true)
 bad=$(grep -c '^not ok ' "$out/integration.tap" || true)
 echo "integration: $ok passed, $bad failed"

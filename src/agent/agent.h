@@ -48,7 +48,8 @@ struct agent {
     enum log_level log_level; /* of the kernel's command line; error if it says nothing */
     bool console_allowed;
     bool checking;          /* a self-check is under way */
-    const char *bundle_dir; /* AGENT_BUNDLES */
+    const char *bundle_dir;  /* AGENT_BUNDLES */
+    const char *cgroup_root; /* CGROUP_ROOT */
     struct oom_waiters oom;
 };
 

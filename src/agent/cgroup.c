@@ -21,7 +21,7 @@ int cgroup_path_parse(const char *text, char **ret) {
     return -ENODATA;
 }
 
-int cgroup_open_of(pid_t pid, int *ret_fd, char **ret_path, struct err *err) {
+int cgroup_open_of(const char *root, pid_t pid, int *ret_fd, char **ret_path, struct err *err) {
     char file[64];
     cleanup_free char *text = NULL, *path = NULL, *full = NULL;
     snprintf(file, sizeof(file), "/proc/%d/cgroup", (int)pid);
@@ -31,14 +31,14 @@ int cgroup_open_of(pid_t pid, int *ret_fd, char **ret_path, struct err *err) {
     r = cgroup_path_parse(text, &path);
     if (r < 0)
         return err_errno(err, -r, "%s names no cgroup", file);
-    full = path_join(CGROUP_ROOT, path);
+    full = path_join(root, path);
     if (!full)
         return err_set(err, ENOMEM, "out of memory");
     int fd = open(full, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return err_errno(err, errno, "cannot open cgroup %s", full);
     *ret_fd = fd;
-    *ret_path = TAKE_PTR(path);
+    *ret_path = TAKE_PTR(full);
     return 0;
 }
 

@@ -15,8 +15,9 @@
 #define CGROUP_DEPTH_MAX 64
 #define CGROUP_PIDS_MAX 32768 /* processes of one container that are looked at */
 
-/* Opens the directory of the cgroup that pid is in; ret_path (malloc'd) is its path below CGROUP_ROOT, "/stasis/x". */
-int cgroup_open_of(pid_t pid, int *ret_fd, char **ret_path, struct err *err);
+/* Opens the directory of the cgroup that pid is in, below root (where cgroup v2 is mounted); ret_path (malloc'd) is the
+ * directory's path. */
+int cgroup_open_of(const char *root, pid_t pid, int *ret_fd, char **ret_path, struct err *err);
 
 /* The path out of the text of /proc/PID/cgroup; malloc'd. -ENODATA when it holds none of version 2. */
 int cgroup_path_parse(const char *text, char **ret);

@@ -162,7 +162,7 @@ static void on_remains_removed(void *userdata, const struct err *err) {
 
 /* crun's part succeeded: takes over what it made. */
 static int adopt(struct container *c, struct crun_result *result, struct err *err) {
-    int r = cgroup_open_of(result->pid, &c->cgroup_fd, &c->cgroup_path, err);
+    int r = cgroup_open_of(c->agent->cgroup_root, result->pid, &c->cgroup_fd, &c->cgroup_path, err);
     if (r < 0) {
         children_kill(result->pid);
         return r;

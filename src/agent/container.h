@@ -35,7 +35,7 @@ struct container {
     size_t n_execs;
     unsigned ops;
     int cgroup_fd; /* -1: not known yet */
-    char *cgroup_path;
+    char *cgroup_path; /* absolute */
     /* Deleting. */
     struct container_call deleting;
     sd_event_source *kill_timer;

@@ -31,6 +31,7 @@ static const struct row {
     {"error loading config.json", EINVAL, NULL},
     {"invalid config file", EINVAL, NULL},
     {"cannot parse", EINVAL, NULL},
+    {"use --console-socket", EINVAL, "the process object asks for a terminal, but none is requested"},
     {"unknown seccomp", EINVAL, NULL},
     {"chdir to `*`", EINVAL, NULL},
 };

@@ -57,7 +57,7 @@ static int on_timeout(sd_event_source *source, uint64_t usec, void *userdata) {
 }
 
 static int freeze(struct container *c, struct err *err) {
-    cleanup_free char *path = str_printf("%s%s/cgroup.events", CGROUP_ROOT, c->cgroup_path);
+    cleanup_free char *path = str_printf("%s/cgroup.events", c->cgroup_path);
     if (!path)
         return err_set(err, ENOMEM, "out of memory");
     /* First the watch, then the order: no change can be missed. */

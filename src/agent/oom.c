@@ -53,7 +53,7 @@ static int on_memory_event(sd_event_source *source, const struct inotify_event *
 }
 
 int oom_watch(struct container *c, struct err *err) {
-    cleanup_free char *path = str_printf("%s%s/memory.events", CGROUP_ROOT, c->cgroup_path);
+    cleanup_free char *path = str_printf("%s/memory.events", c->cgroup_path);
     if (!path)
         return err_set(err, ENOMEM, "out of memory");
     int r = sd_event_add_inotify(c->agent->event, &c->oom_source, path, IN_MODIFY, on_memory_event, c);

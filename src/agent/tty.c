@@ -27,7 +27,7 @@ int tty_listen(const char *path, struct err *err) {
 int tty_take(int listen_fd, struct err *err) {
     cleanup_fd int conn = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (conn < 0)
-        return err_set(err, ENODATA, "crun sent no terminal: the process does not ask for one");
+        return err_set(err, EINVAL, "a terminal is requested, but the process object asks for none");
     char name[256];
     int fds[FD_PASS_MAX];
     size_t n = 0;
@@ -37,7 +37,7 @@ int tty_take(int listen_fd, struct err *err) {
     while (n > 1)
         fd_close(fds[--n]);
     if (n == 0)
-        return err_set(err, ENODATA, "crun sent no terminal");
+        return err_set(err, EIO, "crun sent a message without a terminal");
     cleanup_fd int fd = fds[0];
     struct termios t;
     if (tcgetattr(fd, &t) < 0)

@@ -14,8 +14,8 @@
 /* Listens at path (a unix socket that does not exist yet). Returns the fd. */
 int tty_listen(const char *path, struct err *err);
 
-/* Takes the terminal that was sent to the listening socket. Returns a non-blocking fd; -ENODATA when none came, -EINVAL
- * when it is no terminal. */
+/* Takes the terminal that was sent to the listening socket. Returns a non-blocking fd; -EINVAL when none came or it is
+ * no terminal. */
 int tty_take(int listen_fd, struct err *err);
 
 /* Sets the size, which tells the foreground process (SIGWINCH). A width or height of 0 leaves both as they are. */

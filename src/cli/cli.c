@@ -63,6 +63,13 @@ int cli_load_config(const struct cli *cli, struct config *ret, struct err *err) 
     return config_load(ret, cli->config, err);
 }
 
+/* With a log file an error goes there and, as plain text, to stderr, as runc does it. */
+void cli_report(const struct cli *cli, const struct err *err) {
+    log_error("%s", err->msg);
+    if (cli->log)
+        dprintf(STDERR_FILENO, "stasis: %s\n", err->msg);
+}
+
 int cli_exit_code(const struct cli_command *command, const struct err *err) {
     if (!command || !command->runs_process || !strstr(err->msg, "exec: "))
         return 1;

@@ -29,6 +29,8 @@ static int attend(struct attach *a, struct err *err) {
     if (r < 0)
         return r;
     io_passed(a->io);
+    dprintf(STDERR_FILENO, "stasis: a shell in the guest of %s; exit ends it, Ctrl-] twice leaves it\n",
+            a->session->dir->id);
     r = attach_run(a, err);
     if (r == 0)
         r = attach_wait(a, &status, err);
@@ -60,7 +62,6 @@ static int run(struct cli *cli, const void *values, int n_args, char **args, str
         r = lookup_connect(cli, &l, &s, err);
     }
     if (r == 0) {
-        dprintf(STDERR_FILENO, "stasis: a shell in the guest of %s; exit ends it, Ctrl-] twice leaves it\n", l.dir.id);
         struct attach a = {
             .session = &s, .id = "", .exec_id = exec_id, .io = &io, .filter = on_typed, .userdata = &escaped};
         r = attend(&a, err);

@@ -64,6 +64,10 @@ static int kill_and_wait(struct session *s, const char *id, struct err *err) {
 static int delete_live(struct lookup *l, struct session *s, const char *id, bool force, struct err *err) {
     int r = 0;
     const char *status = l->container->status;
+    bool own_sandbox = strcmp(l->dir.id, id) == 0;
+    /* One that is being created cannot be killed or deleted yet, only its machine be switched off. */
+    if (own_sandbox && strcmp(status, "creating") == 0)
+        return teardown_sandbox(&l->dir, s, l->state.daemon_pid, l->state.daemon_start, err);
     /* One that was never started is simply deleted. */
     if (strcmp(status, "stopped") != 0 && strcmp(status, "created") != 0)
         r = kill_and_wait(s, id, err);
@@ -72,13 +76,13 @@ static int delete_live(struct lookup *l, struct session *s, const char *id, bool
         if (r == -ENOENT)
             r = 0; /* another delete was faster */
     }
-    if (r < 0 && force && strcmp(l->dir.id, id) == 0) {
+    if (r < 0 && force && own_sandbox) {
         /* Its machine is switched off instead: nothing in it outlives that. */
         log_warn("%s; the sandbox is ended all the same", err->msg);
         r = 0;
     }
     /* A pod's sandbox lives as long as its manager wants it to. */
-    if (r < 0 || strcmp(l->dir.id, id) != 0)
+    if (r < 0 || !own_sandbox)
         return r;
     return teardown_sandbox(&l->dir, s, l->state.daemon_pid, l->state.daemon_start, err);
 }

@@ -152,6 +152,14 @@ static int make_container(struct launch *l, struct err *err) {
     return r;
 }
 
+/* A container counts as killed when its machine dies; which of the two it was, only the daemon knows. */
+static void tell_if_vm_died(struct launch *l) {
+    struct err cause = ERR_INIT;
+    attach_end(&l->attach);
+    if (task_vm_died(&l->session, &cause))
+        cli_report(l->cli, &cause);
+}
+
 static int start(struct launch *l, uint32_t *ret_status, struct err *err) {
     bool foreground = !l->io_request.detach;
     int r = foreground ? attach_run(&l->attach, err) : 0;
@@ -160,6 +168,8 @@ static int start(struct launch *l, uint32_t *ret_status, struct err *err) {
     if (r < 0 || !foreground)
         return r;
     r = attach_wait(&l->attach, ret_status, err);
+    if (r == 0 && *ret_status == MONITOR_LOST)
+        tell_if_vm_died(l);
     if (r == -ECONNRESET) {
         /* The container ran and was killed with its daemon; that is an exit like any other. */
         attach_end(&l->attach);

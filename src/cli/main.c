@@ -30,13 +30,6 @@ static int check_globals(struct cli *cli, struct err *err) {
     return cli->log ? log_open(cli->log, err) : 0;
 }
 
-/* With a log file an error goes there and, as plain text, to stderr, as runc does it. */
-void cli_report(const struct cli *cli, const struct err *err) {
-    log_error("%s", err->msg);
-    if (cli->log)
-        dprintf(STDERR_FILENO, "stasis: %s\n", err->msg);
-}
-
 static int check_n_args(const struct cli_command *c, int n, struct err *err) {
     if (n >= c->min_args && (c->max_args < 0 || n <= c->max_args))
         return 0;

@@ -278,5 +278,9 @@ int rewrite_linux(struct rewrite *rw, struct err *err) {
     if ((r = json_put(out, "cgroupsPath", json_pack("s+", "/stasis/", rw->id), err)) < 0)
         return r;
     const json_t *res = json_object_get(in, "resources");
-    return json_is_object(res) ? rewrite_resources(rw, res, out, err) : 0;
+    json_t *guest_res = NULL;
+    if (!json_is_object(res))
+        return 0;
+    r = oci_resources_for_guest(res, &guest_res, &rw->out->notes, err);
+    return r < 0 ? r : json_put(out, "resources", guest_res, err);
 }

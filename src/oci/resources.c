@@ -126,13 +126,16 @@ static int copy_hugepages(const json_t *resources, json_t *to, struct err *err) 
     return r;
 }
 
-int rewrite_resources(struct rewrite *rw, const json_t *resources, json_t *guest_linux, struct err *err) {
-    json_t *copy = NULL;
-    int r;
-    if ((r = check_device_rules(resources, err)) < 0 || (r = check_unified(resources, err)) < 0)
+int oci_resources_for_guest(const json_t *resources, json_t **ret, struct strv *notes, struct err *err) {
+    if (!json_is_object(resources))
+        return err_set(err, EINVAL, "linux.resources: must be an object");
+    cleanup_json json_t *copy = NULL;
+    int r = fields_check(resources, "linux.resources", oci_resources_fields, err);
+    if (r < 0 || (r = check_device_rules(resources, err)) < 0 || (r = check_unified(resources, err)) < 0)
         return r;
-    r = fields_copy(resources, "linux.resources", oci_resources_fields, &copy, &rw->out->notes, err);
-    if (r < 0 || (r = json_put(guest_linux, "resources", copy, err)) < 0)
+    r = fields_copy(resources, "linux.resources", oci_resources_fields, &copy, notes, err);
+    if (r < 0 || (r = copy_hugepages(resources, copy, err)) < 0)
         return r;
-    return copy_hugepages(resources, copy, err);
+    *ret = TAKE_PTR(copy);
+    return 0;
 }

@@ -109,6 +109,9 @@ int oci_spec_for_guest(const json_t *spec, const char *id, const char *bundle, s
     int r = id_validate("container id", id, err);
     if (r < 0 || (r = oci_spec_validate(spec, err)) < 0)
         return r;
+    /* It becomes part of the container's state, which is JSON. */
+    if (bundle[0] != '/' || !utf8_valid(bundle, strlen(bundle)))
+        return err_set(err, EINVAL, "bundle %s: must be an absolute path in UTF-8", bundle);
     cleanup_guest_spec struct oci_guest_spec out = {.spec = json_object()};
     if (!out.spec)
         return err_set(err, ENOMEM, "out of memory");

@@ -24,7 +24,6 @@ extern const struct field oci_resources_fields[];
 /* Each adds its part to rw->guest. */
 int rewrite_mounts(struct rewrite *rw, struct err *err);
 int rewrite_linux(struct rewrite *rw, struct err *err);
-int rewrite_resources(struct rewrite *rw, const json_t *resources, json_t *guest_linux, struct err *err);
 
 /* True if the spec's linux.namespaces has one of this type. */
 bool spec_has_namespace(const json_t *spec, const char *type);

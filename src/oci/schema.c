@@ -5,8 +5,14 @@
 
 #include "base/json.h"
 
+#define NOTES_MAX 256 /* a specification may have millions of unknown keys */
+
 int note_add(struct strv *notes, struct err *err, const char *fmt, ...) {
-    char text[1024];
+    char text[1024] = "more was left out than can be listed";
+    if (notes->n > NOTES_MAX)
+        return 0;
+    if (notes->n == NOTES_MAX)
+        return strv_add(notes, text) < 0 ? err_set(err, ENOMEM, "out of memory") : 0;
     va_list ap;
     va_start(ap, fmt);
     vsnprintf(text, sizeof(text), fmt, ap);

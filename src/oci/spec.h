@@ -35,7 +35,7 @@ int oci_process_validate(const json_t *process, const char *path, struct err *er
 
 /* One mount the host must make at share/<ctr>/mounts/<index> before the guest may create the container. */
 struct oci_share_mount {
-    char *source;   /* absolute host path; relative ones of the spec are taken from the bundle */
+    char *source;   /* absolute host path with links resolved; relative ones of the spec are taken from the bundle */
     bool read_only; /* the host makes its own mount read-only, whatever the guest does */
     bool recursive; /* rbind */
     unsigned index;
@@ -69,6 +69,10 @@ int oci_spec_for_guest(const json_t *spec, const char *id, const char *bundle, s
  * container's process (may be NULL): fields that are absent in `process` (user, cwd, capabilities, env's PATH, …) are
  * not filled in; the caller decides. ret is owned by the caller. */
 int oci_process_for_guest(const json_t *process, json_t **ret, struct strv *notes, struct err *err);
+
+/* The resources object (linux.resources, or that of an update) rewritten for the guest: limits that cgroup v2 does not
+ * have or that name CPUs and devices of the host are dropped with a note. ret is owned by the caller. */
+int oci_resources_for_guest(const json_t *resources, json_t **ret, struct strv *notes, struct err *err);
 
 /* A new spec as `runc spec` writes it (args ["sh"], terminal true). ret is owned by the caller; NULL when out of
  * memory. */

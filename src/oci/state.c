@@ -107,7 +107,7 @@ static int load_str(const json_t *obj, const char *path, const char *key, size_t
     if (r < 0)
         return r;
     if (r == 0 || strlen(s) > max)
-        return err_set(err, EINVAL, "%s.%s: %s", path, key, r == 0 ? "is missing" : "is too long");
+        return err_set(err, EINVAL, "%s%s%s: %s", path, *path ? "." : "", key, r == 0 ? "is missing" : "is too long");
     *ret = strdup(s);
     return *ret ? 0 : err_set(err, ENOMEM, "out of memory");
 }

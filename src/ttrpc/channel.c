@@ -28,7 +28,7 @@
 #define FLOOD_COUNT ((PACKET_MAX + PACKET_SYNC_SIZE - 1) / PACKET_SYNC_SIZE + 2)
 #define SYNC_INTERVAL_MIN (50 * USEC_PER_MSEC)
 #define SYNC_INTERVAL_MAX (1 * USEC_PER_SEC)
-#define AWAY_INTERVAL_MIN (10 * USEC_PER_MSEC)
+#define AWAY_INTERVAL_MIN (20 * USEC_PER_MSEC)
 #define AWAY_INTERVAL_MAX (500 * USEC_PER_MSEC)
 #define OLD_SESSIONS 16 /* that the guest remembers, to know a replay */
 
@@ -47,6 +47,7 @@ struct channel {
     bool is_device;
     bool away; /* no host is connected to the device */
     uint64_t away_interval;
+    uint64_t last; /* the session that is or was the newest */
     uint64_t old[OLD_SESSIONS];
     unsigned next_old;
 
@@ -118,9 +119,6 @@ static bool is_old(const struct channel *c, uint64_t session) {
 }
 
 static void forget_session(struct channel *c) {
-    if (c->session == 0)
-        return;
-    c->old[c->next_old++ % OLD_SESSIONS] = c->session;
     c->session = 0;
     c->ack_due = false;
     c->t.ready = false;
@@ -141,10 +139,13 @@ static void answer_sync(struct channel *c, uint64_t session) {
 }
 
 static void begin_session(struct channel *c, uint64_t session) {
+    /* Its own host may open a session that was lost once more, but when another came it is void for good. */
+    if (c->last != 0 && c->last != session)
+        c->old[c->next_old++ % OLD_SESSIONS] = c->last;
     forget_session(c);
     outq_clear(&c->t.queue);
     c->t.full = false;
-    c->session = session;
+    c->session = c->last = session;
     /* Before anything else of the session: the host takes nothing until it came. */
     answer_sync(c, session);
     c->t.ready = true;
@@ -171,11 +172,9 @@ static void guest_packet(struct channel *c, const uint8_t *packet, const struct 
     /* Anything else is of an older session, or nothing a host sends. */
 }
 
-/* No host, for now. */
+/* No host, for now. The session stays until the timer finds that this is still so: when a host connects, its first
+ * bytes may be here before the kernel has heard that it did. */
 static void go_away(struct channel *c) {
-    forget_session(c);
-    outq_clear(&c->t.queue);
-    c->have = 0;
     c->away_interval = c->away ? MIN(c->away_interval * 2, AWAY_INTERVAL_MAX) : AWAY_INTERVAL_MIN;
     c->away = true;
     /* A host that comes makes the device writable. */
@@ -316,7 +315,7 @@ static bool read_once(struct channel *c) {
         parse(c);
         return transport_alive(&c->t);
     }
-    if (n == 0) {
+    if (n == 0 || code == ECONNRESET) {
         struct err err = {.code = 0, .msg = "agent channel: the other end was closed"};
         transport_close(&c->t, &err);
     } else if (code != EAGAIN && code != EINTR) {
@@ -430,6 +429,11 @@ static void guest_tick(struct channel *c) {
         return;
     int r = poll(&p, 1, 0);
     channel_input(&c->t, r > 0 ? (uint32_t)p.revents : 0); /* POLL* and EPOLL* are the same bits */
+    if (!transport_alive(&c->t) || !c->away)
+        return;
+    forget_session(c);
+    outq_clear(&c->t.queue);
+    c->have = 0;
 }
 
 static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {

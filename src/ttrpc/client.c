@@ -17,8 +17,7 @@
 #define GIVEN_UP_MAX 4096
 
 struct ttrpc_call {
-    struct ttrpc_call *hash_next;
-    struct ttrpc_call *prev, *next; /* all calls, in the order they were made */
+    struct ttrpc_call *next; /* in its bucket */
     struct ttrpc_client *client;
     const ProtobufCServiceDescriptor *service;
     const ProtobufCMethodDescriptor *method;
@@ -42,9 +41,8 @@ struct ttrpc_client {
     struct outbox outbox;
     struct ttrpc_decoder decoder;
     uint32_t next_stream;
-    struct ttrpc_call *first, *last;
+    struct ttrpc_call *calls[BUCKETS]; /* by stream id */
     size_t n_calls;
-    struct ttrpc_call *buckets[BUCKETS];
     uint32_t *given_up; /* GIVEN_UP_MAX, from the first on; 0: empty */
     size_t next_given_up;
 };
@@ -61,52 +59,44 @@ static void client_unref(struct ttrpc_client *c) {
     free(c);
 }
 
-static struct ttrpc_call **bucket(struct ttrpc_client *c, uint32_t stream) {
-    return &c->buckets[(stream >> 1) % BUCKETS];
+static size_t bucket(uint32_t stream) {
+    return (stream >> 1) % BUCKETS;
 }
 
 static struct ttrpc_call *find_call(struct ttrpc_client *c, uint32_t stream) {
-    struct ttrpc_call *call = *bucket(c, stream);
+    struct ttrpc_call *call = c->calls[bucket(stream)];
     while (call && call->stream != stream)
-        call = call->hash_next;
+        call = call->next;
     return call;
 }
 
 static void link_call(struct ttrpc_client *c, struct ttrpc_call *call) {
-    struct ttrpc_call **b = bucket(c, call->stream);
-    call->hash_next = *b;
+    struct ttrpc_call **b = &c->calls[bucket(call->stream)];
+    call->next = *b;
     *b = call;
-    call->prev = c->last;
-    if (c->last)
-        c->last->next = call;
-    else
-        c->first = call;
-    c->last = call;
     c->n_calls++;
 }
 
-static void unlink_call(struct ttrpc_call *call) {
-    struct ttrpc_client *c = call->client;
-    struct ttrpc_call **p = bucket(c, call->stream);
-    while (*p != call)
-        p = &(*p)->hash_next;
-    *p = call->hash_next;
-    if (call->prev)
-        call->prev->next = call->next;
-    else
-        c->first = call->next;
-    if (call->next)
-        call->next->prev = call->prev;
-    else
-        c->last = call->prev;
+/* Takes out the call that a link of a bucket's chain leads to. */
+static struct ttrpc_call *unlink_at(struct ttrpc_client *c, struct ttrpc_call **link) {
+    struct ttrpc_call *call = *link;
+    *link = call->next;
     c->n_calls--;
+    return call;
 }
 
-/* Takes the call out, frees it and tells its owner. The caller holds a reference and looks at c->dead afterwards. */
+static void unlink_call(struct ttrpc_call *call) {
+    struct ttrpc_call **p = &call->client->calls[bucket(call->stream)];
+    while (*p != call)
+        p = &(*p)->next;
+    unlink_at(call->client, p);
+}
+
+/* Frees a call that was taken out and tells its owner. The caller holds a reference to the client and looks at
+ * c->dead afterwards. */
 static void finish(struct ttrpc_call *call, ProtobufCMessage **reply, const struct err *err) {
     ttrpc_reply_fn fn = call->fn;
     void *userdata = call->userdata;
-    unlink_call(call);
     free(call);
     fn(userdata, reply, err);
 }
@@ -118,14 +108,15 @@ static void finish_error(struct ttrpc_call *call, const struct err *err) {
     finish(call, &none, &own);
 }
 
-/* Fails the calls there are now; those that a callback starts meanwhile stay. */
+/* The connection is over, so that callbacks cannot start other calls. They may cancel some, or free the client. */
 static void fail_all(struct ttrpc_client *c, const struct err *err) {
-    for (size_t n = c->n_calls; n > 0 && c->first; n--)
-        finish_error(c->first, err);
+    for (size_t i = 0; i < BUCKETS; i++)
+        while (c->calls[i])
+            finish_error(unlink_at(c, &c->calls[i]), err);
 }
 
 static bool was_given_up(struct ttrpc_client *c, uint32_t stream) {
-    for (size_t i = 0; c->given_up && i < GIVEN_UP_MAX; i++) {
+    for (size_t i = 0; c->given_up && stream != 0 && i < GIVEN_UP_MAX; i++) {
         if (c->given_up[i] == stream) {
             c->given_up[i] = 0;
             return true;
@@ -153,15 +144,19 @@ static void timer_set(struct ttrpc_client *c, uint64_t at) {
     (void)sd_event_source_set_enabled(c->timer, SD_EVENT_ONESHOT);
 }
 
-static struct ttrpc_call *find_expired(struct ttrpc_client *c, uint64_t now, uint64_t *ret_next) {
+/* Takes out a call whose time is up. Without one, *ret_next is the next deadline (0: none). */
+static struct ttrpc_call *take_expired(struct ttrpc_client *c, uint64_t now, uint64_t *ret_next) {
     *ret_next = 0;
-    for (struct ttrpc_call *call = c->first; call; call = call->next) {
-        if (call->deadline == 0)
-            continue;
-        if (call->deadline <= now)
-            return call;
-        if (*ret_next == 0 || call->deadline < *ret_next)
-            *ret_next = call->deadline;
+    for (size_t i = 0; i < BUCKETS; i++) {
+        for (struct ttrpc_call **p = &c->calls[i]; *p; p = &(*p)->next) {
+            uint64_t deadline = (*p)->deadline;
+            if (deadline == 0)
+                continue;
+            if (deadline <= now)
+                return unlink_at(c, p);
+            if (*ret_next == 0 || deadline < *ret_next)
+                *ret_next = deadline;
+        }
     }
     return NULL;
 }
@@ -173,7 +168,7 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
     c->timer_at = 0;
     uint64_t now = now_usec(), next = 0;
     struct ttrpc_call *call;
-    while (!c->dead && (call = find_expired(c, now, &next))) {
+    while (!c->dead && (call = take_expired(c, now, &next))) {
         struct err err = ERR_INIT;
         err_set(&err, ETIMEDOUT, "no answer within %.3f s", (double)call->timeout / (double)USEC_PER_SEC);
         give_up(c, call->stream);
@@ -222,6 +217,7 @@ static int on_frame(const struct ttrpc_header *h, const uint8_t *data, void *use
                        call->method->output->name);
 
     /* The peer's message is for the end user as it is. */
+    unlink_call(call);
     finish(call, &reply, r < 0 ? &status : NULL);
     if (reply)
         protobuf_c_message_free_unpacked(reply, NULL);
@@ -360,10 +356,14 @@ static uint32_t take_stream(struct ttrpc_client *c) {
 
 static int start_call(struct ttrpc_client *c, struct ttrpc_call *call, const ProtobufCMessage *request, const int *fds,
                       size_t n_fds, struct err *err) {
-    if (!ttrpc_client_is_ready(c))
-        return err_set(err, ENOTCONN, "not connected");
-    if (c->n_calls >= TTRPC_PENDING_MAX)
-        return err_set(err, ENOBUFS, "%d calls are under way already", TTRPC_PENDING_MAX);
+    if (!ttrpc_client_is_ready(c)) {
+        err_set(err, ENOTCONN, "not connected");
+        return -ENOTCONN;
+    }
+    if (c->n_calls >= TTRPC_PENDING_MAX) {
+        err_set(err, ENOBUFS, "%d calls are under way already", TTRPC_PENDING_MAX);
+        return -ENOBUFS;
+    }
     uint8_t *frame = NULL;
     size_t len = 0;
     call->stream = take_stream(c);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
@@ -41,7 +42,7 @@ static void take_peer(struct ttrpc_server *s, int fd) {
 
 /* A connection that cannot be accepted keeps the socket readable: look again later instead of at once. */
 static void pause_listening(struct listener *l, int code) {
-    log_warn("api socket: accepting a connection: error %d; trying again", code);
+    log_warn("api socket: accepting a connection: %s; trying again", strerror(code));
     (void)sd_event_source_set_enabled(l->io, SD_EVENT_OFF);
     (void)sd_event_source_set_time(l->timer, now_usec() + LISTEN_RETRY);
     (void)sd_event_source_set_enabled(l->timer, SD_EVENT_ONESHOT);

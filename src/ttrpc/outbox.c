@@ -27,8 +27,9 @@ static void drop_first(struct outbox *o) {
 static int keep(struct outbox *o, uint8_t **frame, size_t len, struct err *err) {
     /* An item costs more than its bytes when these are few. */
     size_t size = len + sizeof(struct outbox_item);
-    if (o->len + size > OUTBOX_MAX)
-        return err_set(err, ENOBUFS, "the peer takes nothing: %zu bytes wait, the limit is %zu", o->len, OUTBOX_MAX);
+    size_t max = len <= OUTBOX_SMALL ? OUTBOX_MAX + OUTBOX_RESERVE : OUTBOX_MAX;
+    if (o->len + size > max)
+        return err_set(err, ENOBUFS, "the peer takes nothing: %zu bytes wait, the limit is %zu", o->len, max);
     struct outbox_item *i = calloc(1, sizeof(*i));
     if (!i)
         return err_errno(err, ENOMEM, "queueing %zu bytes", len);

@@ -11,7 +11,9 @@
 #include "base/err.h"
 #include "ttrpc/transport.h"
 
-#define OUTBOX_MAX ((size_t)32 << 20) /* bytes waiting, besides the transport's queue */
+#define OUTBOX_MAX ((size_t)32 << 20)    /* bytes waiting, besides the transport's queue */
+#define OUTBOX_RESERVE ((size_t)1 << 20) /* more of them for frames of at most OUTBOX_SMALL: they say what failed */
+#define OUTBOX_SMALL ((size_t)8 << 10)
 
 struct outbox_item;
 

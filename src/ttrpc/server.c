@@ -48,23 +48,17 @@ static void cancel_requests(struct ttrpc_conn *c) {
     }
 }
 
-/* Takes the frame. A peer that sends requests but takes no answers is cut off when the outbox is full; otherwise a
- * failure to send means that the connection is ending, and the answer has nowhere to go. */
-static void send_frame(struct ttrpc_conn *c, uint8_t *frame, size_t len) {
-    struct err err = ERR_INIT;
-    int r = outbox_send(&c->outbox, frame, len, NULL, 0, &err);
-    if (r < 0 && r != -ENOTCONN)
-        transport_abort(c->transport, &err);
-}
-
 static void send_failure(struct ttrpc_conn *c, uint32_t stream, enum ttrpc_code code, const char *message) {
     struct err err = ERR_INIT;
     uint8_t *frame = NULL;
     size_t len = 0;
-    if (wire_failure(stream, code, message, &frame, &len, &err) < 0)
-        transport_abort(c->transport, &err); /* out of memory: a caller left without answer would wait for ever */
-    else
-        send_frame(c, frame, len);
+    int r = wire_failure(stream, code, message, &frame, &len, &err);
+    if (r >= 0)
+        r = outbox_send(&c->outbox, frame, len, NULL, 0, &err);
+    /* -ENOTCONN: the connection is ending, the answer has nowhere to go. Else there is no memory, or a peer that sends
+     * requests but takes no answers: a caller left without an answer would wait for ever, so the connection ends. */
+    if (r < 0 && r != -ENOTCONN)
+        transport_abort(c->transport, &err);
 }
 
 void ttrpc_reply(struct ttrpc_request *req, const ProtobufCMessage *out) {
@@ -74,11 +68,11 @@ void ttrpc_reply(struct ttrpc_request *req, const ProtobufCMessage *out) {
         uint8_t *frame = NULL;
         size_t len = 0;
         int r = wire_reply(req->stream, out, &frame, &len, &err);
-        if (r < 0) {
+        if (r >= 0)
+            r = outbox_send(&c->outbox, frame, len, NULL, 0, &err);
+        if (r < 0 && r != -ENOTCONN) {
             err_wrap(&err, "answer to %s", req->method->name);
             send_failure(c, req->stream, TTRPC_RESOURCE_EXHAUSTED, err.msg);
-        } else {
-            send_frame(c, frame, len);
         }
     }
     request_free(req);
@@ -217,12 +211,10 @@ static void conn_end(struct ttrpc_conn *c) {
     if (c->ended)
         return;
     c->ended = true;
-    if (c->prev)
-        c->prev->next = c->next;
-    else
-        s->conns = c->next;
-    if (c->next)
-        c->next->prev = c->prev;
+    struct ttrpc_conn **p = &s->conns;
+    while (*p != c)
+        p = &(*p)->next;
+    *p = c->next;
     s->n_conns--;
     c->transport = transport_free(c->transport);
     cancel_requests(c);
@@ -306,8 +298,6 @@ static int add_conn(struct ttrpc_server *s, int fd, bool is_channel, struct err 
     }
     outbox_init(&c->outbox, c->transport);
     c->next = s->conns;
-    if (s->conns)
-        s->conns->prev = c;
     s->conns = c;
     s->n_conns++;
     return 0;

@@ -39,7 +39,7 @@ struct ttrpc_conn {
     unsigned refs;
     bool ended;
     bool is_channel;
-    struct ttrpc_conn *prev, *next;
+    struct ttrpc_conn *next;
     struct ttrpc_server *server;
     struct transport *transport;
     struct outbox outbox;

@@ -262,7 +262,7 @@ static int keep_fds(struct transport *t, const int *fds, size_t n, struct err *e
 }
 
 /* Reads once and delivers. Returns more than 0 if there may be more, 0 if not (or t is closed or dead). */
-static int plain_read(struct transport *t, const struct err *end) {
+static int plain_read(struct transport *t) {
     uint8_t buf[TRANSPORT_READ_SIZE];
     struct err err = ERR_INIT;
     int fds[FD_PASS_MAX];
@@ -270,6 +270,8 @@ static int plain_read(struct transport *t, const struct err *end) {
     ssize_t n = fd_receive(t->fd, buf, sizeof(buf), fds, &n_fds);
     if (n == -EAGAIN)
         return 0;
+    if (n == -ECONNRESET) /* the peer closed before it had read everything: its right */
+        n = 0;
     if (n < 0)
         err_errno(&err, (int)-n, "reading from the peer");
     else if (keep_fds(t, fds, n_fds, &err) < 0)
@@ -277,7 +279,7 @@ static int plain_read(struct transport *t, const struct err *end) {
     if (n <= 0) {
         if (n == 0)
             snprintf(err.msg, sizeof(err.msg), "the peer closed the connection");
-        transport_close(t, n == 0 && end ? end : &err);
+        transport_close(t, &err);
         return 0;
     }
     int r = t->ops->data(t, buf, (size_t)n, t->userdata, &err);
@@ -293,7 +295,7 @@ static int plain_read(struct transport *t, const struct err *end) {
 static void plain_input(struct transport *t, uint32_t revents) {
     (void)revents;
     for (int i = 0; i < TRANSPORT_READS_MAX; i++)
-        if (plain_read(t, NULL) == 0)
+        if (plain_read(t) == 0)
             return;
 }
 
@@ -332,7 +334,7 @@ static int plain_send(struct transport *t, const void *buf, size_t len, const in
 /* The peer takes nothing any more, but what it said before is still to be heard (an answer, then the end). */
 static void plain_write_failed(struct transport *t, const struct err *err) {
     for (int i = 0; i < TRANSPORT_READS_MAX; i++)
-        if (plain_read(t, err) == 0)
+        if (plain_read(t) == 0)
             break;
     transport_close(t, err);
 }

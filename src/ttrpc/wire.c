@@ -34,10 +34,27 @@ ProtobufCMessage *wire_unpack(const ProtobufCMessageDescriptor *desc, const uint
     return protobuf_c_message_unpack(desc, &allocator, len, data);
 }
 
-/* Packs `envelope` behind a frame header. */
-static int frame(uint8_t type, uint32_t stream, const ProtobufCMessage *envelope, uint8_t **ret, size_t *ret_len,
-                 struct err *err) {
-    size_t len = protobuf_c_message_get_packed_size(envelope);
+static size_t put_varint(uint8_t *out, size_t v) {
+    size_t n = 0;
+    for (; v >= 0x80; v >>= 7)
+        out[n++] = (uint8_t)(v | 0x80);
+    out[n++] = (uint8_t)v;
+    return n;
+}
+
+/* Packs `envelope` behind a frame header, and `payload` (may be NULL) as its bytes field of that number. The payload is
+ * packed in place: through the envelope's own field it would be copied once more, and it may be large. */
+static int frame(uint8_t type, uint32_t stream, const ProtobufCMessage *envelope, uint8_t field,
+                 const ProtobufCMessage *payload, uint8_t **ret, size_t *ret_len, struct err *err) {
+    size_t envelope_len = protobuf_c_message_get_packed_size(envelope);
+    size_t payload_len = payload ? protobuf_c_message_get_packed_size(payload) : 0;
+    uint8_t head[16];
+    size_t head_len = 0;
+    if (payload_len > 0) {
+        head[head_len++] = (uint8_t)(field << 3 | 2); /* 2: length-delimited */
+        head_len += put_varint(head + head_len, payload_len);
+    }
+    size_t len = envelope_len + head_len + payload_len;
     if (len > TTRPC_DATA_MAX)
         return err_set(err, EMSGSIZE, "message of %zu bytes is larger than the limit of %zu", len, TTRPC_DATA_MAX);
     uint8_t *p = malloc(TTRPC_HEADER_SIZE + len);
@@ -45,49 +62,28 @@ static int frame(uint8_t type, uint32_t stream, const ProtobufCMessage *envelope
         return err_errno(err, ENOMEM, "message of %zu bytes", len);
     struct ttrpc_header h = {.length = (uint32_t)len, .stream = stream, .type = type};
     ttrpc_header_encode(&h, p);
-    protobuf_c_message_pack(envelope, p + TTRPC_HEADER_SIZE);
+    uint8_t *out = p + TTRPC_HEADER_SIZE;
+    protobuf_c_message_pack(envelope, out);
+    memcpy(out + envelope_len, head, head_len);
+    if (payload_len > 0)
+        protobuf_c_message_pack(payload, out + envelope_len + head_len);
     *ret = p;
     *ret_len = TTRPC_HEADER_SIZE + len;
-    return 0;
-}
-
-/* The payload's bytes (malloc'd, or NULL if there are none). */
-static int pack_payload(const ProtobufCMessage *m, ProtobufCBinaryData *ret, struct err *err) {
-    size_t len = m ? protobuf_c_message_get_packed_size(m) : 0;
-    *ret = (ProtobufCBinaryData){0};
-    if (len == 0)
-        return 0;
-    if (len > TTRPC_DATA_MAX)
-        return err_set(err, EMSGSIZE, "message of %zu bytes is larger than the limit of %zu", len, TTRPC_DATA_MAX);
-    ret->data = malloc(len);
-    if (!ret->data)
-        return err_errno(err, ENOMEM, "message of %zu bytes", len);
-    ret->len = protobuf_c_message_pack(m, ret->data);
     return 0;
 }
 
 int wire_request(uint32_t stream, const char *service, const char *method, const ProtobufCMessage *payload,
                  uint64_t timeout_usec, uint8_t **ret, size_t *ret_len, struct err *err) {
     Ttrpc__Request req = TTRPC__REQUEST__INIT;
-    req.service = (char *)(uintptr_t)service;
-    req.method = (char *)(uintptr_t)method;
+    req.service = (char *)service;
+    req.method = (char *)method;
     req.timeout_nano = (int64_t)(MIN(timeout_usec, (uint64_t)INT64_MAX / 1000) * 1000);
-    int r = pack_payload(payload, &req.payload, err);
-    if (r < 0)
-        return r;
-    r = frame(TTRPC_REQUEST, stream, &req.base, ret, ret_len, err);
-    free(req.payload.data);
-    return r;
+    return frame(TTRPC_REQUEST, stream, &req.base, 3, payload, ret, ret_len, err);
 }
 
 int wire_reply(uint32_t stream, const ProtobufCMessage *payload, uint8_t **ret, size_t *ret_len, struct err *err) {
     Ttrpc__Response resp = TTRPC__RESPONSE__INIT;
-    int r = pack_payload(payload, &resp.payload, err);
-    if (r < 0)
-        return r;
-    r = frame(TTRPC_RESPONSE, stream, &resp.base, ret, ret_len, err);
-    free(resp.payload.data);
-    return r;
+    return frame(TTRPC_RESPONSE, stream, &resp.base, 2, payload, ret, ret_len, err);
 }
 
 /* protobuf strings are UTF-8, and containerd refuses a message that is not; a cause may quote any bytes, and one that
@@ -116,5 +112,5 @@ int wire_failure(uint32_t stream, int code, const char *message, uint8_t **ret, 
     status.message = text;
     Ttrpc__Response resp = TTRPC__RESPONSE__INIT;
     resp.status = &status;
-    return frame(TTRPC_RESPONSE, stream, &resp.base, ret, ret_len, err);
+    return frame(TTRPC_RESPONSE, stream, &resp.base, 0, NULL, ret, ret_len, err);
 }

@@ -86,12 +86,11 @@ struct child *child_free(struct child *c) {
     if (!c)
         return NULL;
     sd_event_source_disable_unref(c->exit);
-    if (!c->has_ended && c->proc.pid > 0) {
+    if (c->pid > 0)
         child_kill(c);
-        if (proc_wait(&c->proc, REAP_USEC, &c->status) < 0) {
-            log_warn("%s: pid %d does not end after SIGKILL", c->name, (int)c->pid);
-            c->proc.pidfd = fd_close(c->proc.pidfd);
-        }
+    if (c->pid > 0 && !c->has_ended && proc_wait(&c->proc, REAP_USEC, &c->status) < 0) {
+        log_warn("%s: pid %d does not end after SIGKILL", c->name, (int)c->pid);
+        c->proc.pidfd = fd_close(c->proc.pidfd);
     }
     console_free(c->errors);
     free(c);

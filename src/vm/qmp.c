@@ -14,6 +14,7 @@
 
 enum phase { PHASE_GREETING, PHASE_NEGOTIATION, PHASE_READY, PHASE_CLOSED };
 
+#define IN_KEEP ((size_t)16384) /* bytes of the input buffer that stay when it is empty */
 #define NEGOTIATION_ID 0 /* of qmp_capabilities; commands count from 1 */
 
 struct command {
@@ -264,6 +265,11 @@ static void handle_input(struct qmp *q) {
         q->in_len -= done;
         q->scanned = q->scanned > done ? q->scanned - done : 0;
     }
+    if (q->in_len == 0 && q->in_size > IN_KEEP) {
+        free(q->in);
+        q->in = NULL;
+        q->in_size = 0;
+    }
     if (q->in_len > QMP_LINE_MAX)
         close_connection(q, EPROTO, "a message of more than 1 MiB");
     arm_timer(q);
@@ -290,7 +296,7 @@ static int on_io(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
     if (q->phase == PHASE_CLOSED || !(revents & (EPOLLIN | EPOLLHUP | EPOLLERR)))
         return 0;
     if (q->in_size - q->in_len < QMP_CHUNK) {
-        size_t size = MAX(q->in_size * 2, (size_t)16384);
+        size_t size = MAX(q->in_size * 2, IN_KEEP);
         char *p = realloc(q->in, size);
         if (!p) {
             close_connection(q, ENOMEM, "out of memory");

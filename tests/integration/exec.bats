@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: Apache-2.0
 # `stasis exec` with all its options, and the streams, in one container.
+bats_require_minimum_version 1.5.0
 load helpers
 setup_file() {
     file_setup
@@ -37,9 +38,8 @@ teardown_file() { file_teardown; }
 }
 
 @test "exec: command not found is 127, not executable 126" {
-    run stasis exec c1 no-such-program
+    run -127 stasis exec c1 no-such-program
     echo "$output"
-    [ "$status" = 127 ]
     run stasis exec c1 /bin/not-executable
     echo "$output"
     [ "$status" = 126 ]
@@ -76,7 +76,7 @@ teardown_file() { file_teardown; }
 
 @test "stdio: 256 MiB through stdout arrive whole, the daemon stays small" {
     local pid before after want
-    pid=$(jq .stasis.daemon_pid "$R/c1/state.json")
+    pid=$(jq .stasis.daemonPid "$R/c1/state.json")
     before=$(awk '/VmHWM/ {print $2}' "/proc/$pid/status")
     want=$(head -c 268435456 /dev/zero | tr '\0' 'x' | sha256sum)
     [ "$(stasis exec c1 sh -c "head -c 268435456 /dev/zero | tr '\\0' x" | sha256sum)" = "$want" ]

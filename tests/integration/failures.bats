@@ -66,8 +66,8 @@ start_sleeper() {
     bundle b
     stasis create --bundle "$T/b" c2 >"$T/out" 2>&1 </dev/null &
     local pid=$! code=0
-    wait_until 10 bash -c "jq -e '.stasis.qemu_pid > 0' '$R/c2/state.json' >/dev/null 2>&1"
-    kill -KILL "$(jq .stasis.qemu_pid "$R/c2/state.json")"
+    wait_until 10 bash -c "jq -e '.stasis.qemuPid > 0' '$R/c2/state.json' >/dev/null 2>&1"
+    kill -KILL "$(jq .stasis.qemuPid "$R/c2/state.json")"
     wait $pid || code=$?
     cat "$T/out"
     [ "$code" = 1 ]
@@ -79,8 +79,8 @@ start_sleeper() {
     bundle b
     stasis create --bundle "$T/b" c2 >"$T/out" 2>&1 </dev/null &
     local pid=$! code=0
-    wait_until 10 bash -c "jq -e '.stasis.qemu_pid > 0' '$R/c2/state.json' >/dev/null 2>&1"
-    kill -KILL "$(jq .stasis.daemon_pid "$R/c2/state.json")"
+    wait_until 10 bash -c "jq -e '.stasis.qemuPid > 0' '$R/c2/state.json' >/dev/null 2>&1"
+    kill -KILL "$(jq .stasis.daemonPid "$R/c2/state.json")"
     wait $pid || code=$?
     cat "$T/out"
     [ "$code" = 1 ]
@@ -114,7 +114,7 @@ start_sleeper() {
     args b sleep 10000
     printf '[agent]\ntimeout = 3\n' >"$T/conf"
     stasis --config "$T/conf" run -d --bundle "$T/b" c1 </dev/null >/dev/null 2>&1
-    kill -STOP "$(jq .stasis.qemu_pid "$R/c1/state.json")"
+    kill -STOP "$(jq .stasis.qemuPid "$R/c1/state.json")"
     run timeout 60 "$STASIS" --root "$R" --config "$T/conf" exec c1 true
     echo "$output"
     [ "$status" = 1 ]
@@ -147,7 +147,7 @@ start_sleeper() {
 @test "the CLI killed in the middle of create: the daemon ends by itself" {
     bundle b
     stasis create --bundle "$T/b" c3 >"$T/out" 2>&1 </dev/null &
-    wait_until 10 bash -c "jq -e '.stasis.qemu_pid > 0' '$R/c3/state.json' >/dev/null 2>&1"
+    wait_until 10 bash -c "jq -e '.stasis.qemuPid > 0' '$R/c3/state.json' >/dev/null 2>&1"
     kill -KILL "$(pgrep -f -- "create --bundle $T/b c3" | head -n 1)"
     wait || true
     wait_until 60 bash -c "[ ! -e '$R/c3' ] || '$STASIS' --root '$R' delete --force c3"

@@ -36,14 +36,13 @@ bundle() {
     mkdir -p "$dir"
     rm -f "$dir/config.json"
     "$STASIS" spec --bundle "$dir"
-    ln -sfn "$ROOTFS" "$dir/rootfs"
+    rm -rf "$dir/rootfs"
     edit "$dir" '.process.terminal = false | .root.readonly = false | .root.path = "'"$ROOTFS"'"' "$@"
 }
 
 bundle_own_rootfs() {
     local dir=$T/$1
     bundle "$@"
-    rm -f "$dir/rootfs"
     cp -a "$ROOTFS" "$dir/rootfs"
     edit "$dir" '.root.path = "rootfs"'
 }
@@ -62,7 +61,7 @@ edit() {
 args() {
     local dir=$T/$1
     shift
-    jq --args '.process.args = $ARGS.positional' "$dir/config.json" "$@" >"$dir/config.json.new"
+    jq --args '.process.args = $ARGS.positional' -- "$@" <"$dir/config.json" >"$dir/config.json.new"
     mv "$dir/config.json.new" "$dir/config.json"
 }
 
@@ -85,7 +84,7 @@ status_is() {
 
 # sandbox_pids ID : daemon, QEMU and virtiofsd, as state.json names them.
 sandbox_pids() {
-    jq -r '.stasis | .daemon_pid, .qemu_pid, .virtiofsd_pid' "$R/$1/state.json"
+    jq -r '.stasis | .daemonPid, .qemuPid, .virtiofsdPid' "$R/$1/state.json"
 }
 
 # Processes whose command line or directory belongs to this file's root.

@@ -68,9 +68,10 @@ P
 
 @test "killing the pid file's process kills the container; signals to it are forwarded" {
     bundle b
-    args b sh -c 'trap "echo usr1 >/tmp/got" USR1; while :; do sleep 1 & wait $!; done'
+    args b sh -c 'trap "echo usr1 >/tmp/got" USR1; touch /tmp/ready; while :; do sleep 1 & wait $!; done'
     edit "$T/b" '.mounts += [{destination: "/tmp", type: "tmpfs", source: "tmpfs"}]'
     stasis run -d --bundle "$T/b" --pid-file "$T/pid" c1 </dev/null >/dev/null 2>&1
+    wait_until 20 stasis exec c1 test -e /tmp/ready
     kill -USR1 "$(cat "$T/pid")"
     wait_until 20 bash -c "'$STASIS' --root '$R' exec c1 cat /tmp/got </dev/null 2>/dev/null | grep -q usr1"
     kill -KILL "$(cat "$T/pid")"

@@ -5,6 +5,7 @@ import os
 import select
 import signal
 import struct
+import subprocess
 import sys
 import termios
 import time
@@ -52,6 +53,15 @@ def expect(text, timeout=60):
 
 def send(data):
     os.write(master, data)
+
+
+def until(argv, text, timeout=60):
+    """Runs a command until its output holds text."""
+    end = time.monotonic() + timeout
+    while text not in subprocess.run(argv, capture_output=True, check=False).stdout:
+        if time.monotonic() > end:
+            sys.exit(f"\n{argv} never printed {text!r}")
+        pump(0.1)
 
 
 def resize(rows, columns):

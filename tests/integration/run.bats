@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: Apache-2.0
 # `stasis run` in the foreground, and everything that goes wrong before a program runs.
+bats_require_minimum_version 1.5.0
 load helpers
 setup_file() { file_setup; }
 teardown_file() { file_teardown; }
@@ -54,9 +55,8 @@ teardown_file() { file_teardown; }
 @test "run: command not found is 127, not executable 126" {
     bundle b
     args b no-such-program
-    run stasis run --bundle "$T/b" c1
+    run -127 stasis run --bundle "$T/b" c1
     echo "$output"
-    [ "$status" = 127 ]
     [[ $output == *no-such-program*"not found"* ]]
     args b /bin/not-executable
     run stasis run --bundle "$T/b" c1

@@ -24,7 +24,7 @@ pty() {
     args t sh
     pty 'expect(b"# "); send(b"stty size\n"); expect(b"30 100"); resize(40, 120)
 send(b"stty size\n"); expect(b"40 120"); send(b"tty\n"); expect(b"/dev/pts/")
-send(b"sleep 100\n"); expect(b"sleep 100\r\n"); send(b"\x03"); expect(b"# ")
+send(b"sleep 100\n"); until(["'"$STASIS"'", "--root", "'"$R"'", "ps", "tty1"], b"sleep 100"); send(b"\x03"); expect(b"# ")
 send(b"exit 6\n")' "$STASIS" --root "$R" run --bundle "$T/t" tty1 | tee "$T/log"
     tail -n 1 "$T/log" | grep -q '^exit 6$'
 }
@@ -71,9 +71,9 @@ send(b"sleep 100 &\n"); send(b"jobs\n"); expect(b"sleep 100"); send(b"kill %1; e
     bundle n
     args n sleep 100
     stasis run -d --bundle "$T/n" plain </dev/null >/dev/null 2>&1
-    run stasis console plain </dev/null
-    echo "$output"
-    [ "$status" = 1 ]
-    [[ $output == *debug_console* ]]
+    pty '' "$STASIS" --root "$R" console plain >"$T/log"
+    cat "$T/log"
+    grep -q debug_console "$T/log"
+    tail -n 1 "$T/log" | grep -q '^exit 1$'
     stasis delete --force plain
 }

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <sys/mount.h>
+
 #include "support.h"
 
 static void refusals(void **state) {
@@ -210,6 +212,23 @@ static void dev_shm_of_the_host_is_storage(void **state) {
     assert_int_equal(g.notes.n, 0);
 }
 
+/* It is what is there that counts, not what it is called. */
+static void kernel_file_systems_are_known_anywhere(void **state) {
+    struct tmpdir *t = *state;
+    cleanup_free char *dir = tmpdir_path(t, "dir");
+    if (mount("proc", dir, "proc", 0, NULL) < 0)
+        skip(); /* no permission to mount here */
+    struct change changes[CHANGES_MAX] = {
+        {"mounts.+", "{\"destination\":\"/x\",\"type\":\"bind\",\"source\":\"#/dir/sys\"}"}};
+    cleanup_json json_t *spec = changed_spec(changes, t->path);
+    struct oci_guest_spec g = {0};
+    struct err e = ERR_INIT;
+    int r = oci_spec_for_guest(spec, "ctr1", t->path, &g, &e);
+    assert_int_equal(umount(dir), 0);
+    assert_int_equal(r, -EOPNOTSUPP);
+    assert_non_null(strstr(e.msg, "belongs to the host's kernel"));
+}
+
 static void there_is_a_bound(void **state) {
     struct tmpdir *t = *state;
     for (int over = 0; over < 2; over++) {
@@ -228,8 +247,11 @@ static void there_is_a_bound(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        BUNDLE_TEST(refusals),         BUNDLE_TEST(rules),
-        BUNDLE_TEST(shares),           BUNDLE_TEST(dev_shm_of_the_host_is_storage),
+        BUNDLE_TEST(refusals),
+        BUNDLE_TEST(rules),
+        BUNDLE_TEST(shares),
+        BUNDLE_TEST(dev_shm_of_the_host_is_storage),
+        BUNDLE_TEST(kernel_file_systems_are_known_anywhere),
         BUNDLE_TEST(there_is_a_bound),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

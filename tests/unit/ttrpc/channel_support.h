@@ -141,7 +141,7 @@ static inline bool get_packet_now(struct end *e, struct packet_header *h, uint8_
 
 /* The same, running the loop until there is one. */
 static inline struct packet_header get_packet(struct end *e, uint8_t *payload) {
-    struct packet_header h;
+    struct packet_header h = {0};
     RUN_UNTIL(e->event, get_packet_now(e, &h, payload));
     return h;
 }

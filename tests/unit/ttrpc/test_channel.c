@@ -55,7 +55,7 @@ static void guest_session(void **state) {
 
     /* A small send is one packet, there before the call returns. */
     assert_int_equal(transport_send(e->t, "world", 5, &err), 0);
-    struct packet_header h;
+    struct packet_header h = {0};
     uint8_t payload[CHANNEL_PAYLOAD_MAX];
     assert_true(get_packet_now(e, &h, payload));
     assert_int_equal(h.type, PACKET_DATA);
@@ -113,7 +113,7 @@ static void sync_repeated(void **state) {
     expect_packet(e, PACKET_ACK, 9);
     run_idle(e->event);
     size_t more = 0;
-    struct packet_header h;
+    struct packet_header h = {0};
     while (get_packet_now(e, &h, NULL))
         more++;
     assert_true(more < 50);
@@ -391,6 +391,36 @@ static void device_without_host(void **state) {
     end_free(e);
 }
 
+/* The device may look hung up for a moment when a host connects (its bytes overtake the news of it): the session goes
+ * on. When the host was really gone, the same number may open a session again. */
+static void device_hangs_up_for_a_moment(void **state) {
+    (void)state;
+    struct end *e = end_new(NULL);
+    struct pty p = new_pty();
+    int slave = open_slave(&p);
+    uint8_t packet[PACKET_OVERHEAD + 2];
+    end_start(e, p.master, CHANNEL_GUEST, 0);
+    slave_session(e, slave, 1);
+    fd_close(slave);
+    assert_true(sd_event_run(e->event, TEST_DEADLINE) > 0); /* it hears of that */
+    slave = open_slave(&p);
+    packet_write(packet, PACKET_DATA, 1, "on", 2);
+    assert_int_equal(fd_write_all(slave, packet, sizeof(packet)), 0);
+    RUN_UNTIL(e->event, e->have == 2);
+    assert_int_equal(e->n_ready, 1);
+    assert_int_equal(transport_send(e->t, "ok", 2, NULL), 0);
+    packet_write(packet, PACKET_DATA, 1, "ok", 2);
+    expect_from(slave, packet, sizeof(packet));
+
+    fd_close(slave);
+    RUN_UNTIL(e->event, !transport_is_ready(e->t));
+    slave = open_slave(&p);
+    slave_session(e, slave, 1);
+    fd_close(slave);
+    assert_int_equal(e->n_closed, 0);
+    end_free(e);
+}
+
 /* ---- both roles ---- */
 
 static struct end *start_host(struct end *guest) {
@@ -517,6 +547,7 @@ int main(void) {
         TEST(free_in_data),
         TEST(free_in_closed),
         cmocka_unit_test(device_without_host),
+        cmocka_unit_test(device_hangs_up_for_a_moment),
         TEST(in_step_at_once),
         cmocka_unit_test(resync_from_a_cut),
         TEST(forged_sync),

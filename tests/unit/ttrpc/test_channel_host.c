@@ -23,7 +23,7 @@ static int teardown(void **state) {
 
 /* Takes the SYNC that is there from the start, without a turn of the loop. */
 static void take_sync(struct end *e) {
-    struct packet_header h;
+    struct packet_header h = {0};
     assert_true(get_packet_now(e, &h, NULL));
     assert_int_equal(h.type, PACKET_SYNC);
     assert_true(h.session != 0);
@@ -53,7 +53,7 @@ static void session(void **state) {
     put_packet(e, PACKET_DATA, e->session, "hello", 5);
     RUN_UNTIL(e->event, e->have == 5);
     assert_int_equal(transport_send(e->t, "world", 5, NULL), 0);
-    struct packet_header h;
+    struct packet_header h = {0};
     assert_true(get_packet_now(e, &h, NULL));
     assert_int_equal(h.length, 5);
     assert_true(h.session == e->session);
@@ -91,7 +91,7 @@ static void patient_while_unread(void **state) {
     (void)state;
     struct end *e = start(400 * USEC_PER_MSEC);
     expect_closed(e, ETIMEDOUT, "does not read");
-    struct packet_header h;
+    struct packet_header h = {0};
     assert_true(get_packet_now(e, &h, NULL));
     assert_int_equal(e->in_have, 0);
     end_free(e);
@@ -177,13 +177,13 @@ static void faults_in_step(void **state) {
     (void)state;
     static const struct {
         enum packet_type type;
-        size_t flip; /* byte of the packet to spoil; SIZE_MAX: none */
         int code;
+        size_t flip; /* byte of the packet to spoil; SIZE_MAX: none */
         const char *part;
     } rows[] = {
-        {PACKET_DATA, 0, EPROTO, "broken"},        {PACKET_DATA, 4, EPROTO, "broken"},
-        {PACKET_DATA, 8, EPROTO, "broken"},        {PACKET_DATA, PACKET_OVERHEAD + 2, EPROTO, "broken"},
-        {PACKET_SYNC, SIZE_MAX, EPROTO, "type 1"}, {PACKET_RESET, SIZE_MAX, ECONNRESET, "ended the session"},
+        {PACKET_DATA, EPROTO, 0, "broken"},        {PACKET_DATA, EPROTO, 4, "broken"},
+        {PACKET_DATA, EPROTO, 8, "broken"},        {PACKET_DATA, EPROTO, PACKET_OVERHEAD + 2, "broken"},
+        {PACKET_SYNC, EPROTO, SIZE_MAX, "type 1"}, {PACKET_RESET, ECONNRESET, SIZE_MAX, "ended the session"},
     };
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
         struct end *e = start(TEST_DEADLINE);

@@ -102,7 +102,7 @@ static void both_ways(void **state) {
     assert_memory_equal(buf, "ping", 4);
     assert_int_equal(transport_queued(f->t), 0);
     for (size_t i = 0; i < 50; i++) {
-        assert_int_equal(fd_write_all(f->peer, "0123456789" + i % 10, 1), 0);
+        assert_int_equal(fd_write_all(f->peer, &"0123456789"[i % 10], 1), 0);
         RUN_UNTIL(f->event, f->have == i + 1);
         assert_int_equal(f->buf[i], '0' + i % 10);
     }
@@ -151,7 +151,7 @@ static void write_to_closed_peer(void **state) {
     assert_int_equal(transport_send(f->t, "x", 1, NULL), -ENOTCONN);
     RUN_UNTIL(f->event, f->n_closed == 1);
     assert_int_equal(f->have, 6);
-    assert_true(f->closed.code == EPIPE || f->closed.code == 0);
+    assert_int_equal(f->closed.code, 0);
 }
 
 /* A peer that stops reading but holds the connection: the failure to write ends it. */

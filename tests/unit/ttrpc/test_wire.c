@@ -11,7 +11,7 @@ static void request(void **state) {
     cleanup_free uint8_t *p = NULL;
     size_t len = 0;
     struct err err = ERR_INIT;
-    m.id = (char *)(uintptr_t) "abc";
+    m.id = (char *)"abc";
     assert_int_equal(wire_request(5, "a.Service", "Method", &m.base, 1500, &p, &len, &err), 0);
     struct ttrpc_header h;
     ttrpc_header_decode(p, &h);

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the tests of src/agent share: a loop that runs until a condition holds, and a directory with a program that
+ * stands for crun. */
+#pragma once
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <systemd/sd-event.h>
+#include <unistd.h>
+
+#include "agent/children.h"
+#include "base/err.h"
+#include "base/util.h"
+#include "tmpdir.h"
+
+#define TEST_DEADLINE (30 * USEC_PER_SEC)
+
+/* Runs the loop until `cond` holds; fails the test after TEST_DEADLINE. */
+#define RUN_UNTIL(event, cond)                                                                                         \
+    do {                                                                                                               \
+        uint64_t end_ = now_usec() + TEST_DEADLINE;                                                                    \
+        while (!(cond)) {                                                                                              \
+            if (now_usec() > end_)                                                                                     \
+                fail_msg("timed out waiting for: %s", #cond);                                                          \
+            assert_true(sd_event_run(event, 10 * USEC_PER_MSEC) >= 0);                                                 \
+        }                                                                                                              \
+    } while (0)
+
+struct fixture {
+    struct tmpdir *dir;
+    sd_event *event;
+    struct children *children;
+};
+
+/* Orphans come to this process, as they do to PID 1. */
+static inline int fixture_setup(void **state) {
+    struct fixture *f = calloc(1, sizeof(*f));
+    void *dir = NULL;
+    if (tmpdir_setup(&dir) < 0 || prctl(PR_SET_CHILD_SUBREAPER, 1) < 0 || sd_event_new(&f->event) < 0 ||
+        children_new(f->event, &f->children, NULL) < 0)
+        return -1;
+    signal(SIGPIPE, SIG_IGN);
+    f->dir = dir;
+    *state = f;
+    return 0;
+}
+
+static inline int fixture_teardown(void **state) {
+    struct fixture *f = *state;
+    void *dir = f->dir;
+    children_free(f->children);
+    sd_event_unref(f->event);
+    free(f);
+    /* Whatever a failed test left. */
+    while (waitpid(-1, NULL, WNOHANG) > 0)
+        ;
+    return tmpdir_teardown(&dir);
+}
+
+#define FIXTURE_TEST(fn) cmocka_unit_test_setup_teardown(fn, fixture_setup, fixture_teardown)
+
+/*
+ * Writes DIR/crun, which does what the files beside it say: "fail-COMMAND": its content becomes the log, exit code 1;
+ * "hang-COMMAND": it never ends; "wait-COMMAND": it ends when the file goes. create and exec start `sh DIR/program`, or
+ * a sleep, with its own stdio, and leave its pid. Each run adds a line "COMMAND ID" to DIR/calls.
+ */
+static inline char *write_fake_crun(const struct tmpdir *t) {
+    char *path = tmpdir_path(t, "crun");
+    cleanup_free char *text = str_printf(
+        "#!/bin/sh\n"
+        "d=%s\n"
+        "for a; do case $a in\n"
+        "--log=file:*) log=${a#--log=file:};;\n"
+        "--pid-file=*) pf=${a#--pid-file=};;\n"
+        "--process=*|--resources=*) cp \"${a#*=}\" $d/input;;\n"
+        "create|start|exec|delete|update) cmd=$a;;\n"
+        "esac; id=$a; done\n"
+        "echo \"$cmd $id\" >>$d/calls\n"
+        "[ -e $d/hang-$cmd ] && exec sleep 1000\n"
+        "while [ -e $d/wait-$cmd ]; do sleep 0.01; done\n"
+        "[ -e $d/fail-$cmd ] && { cat $d/fail-$cmd >$log; exit 1; }\n"
+        "case $cmd in create|exec)\n"
+        "if [ -e $d/program ]; then sh $d/program <&0 & else sleep 1000 <&0 & fi; echo $! >$pf;;\n"
+        "esac\n"
+        "exit 0\n",
+        t->path);
+    tmpdir_write(t, "crun", text);
+    if (chmod(path, 0755) < 0)
+        abort();
+    return path;
+}
+
+static inline bool tmpdir_has(const struct tmpdir *t, const char *name) {
+    return faccessat(t->fd, name, F_OK, 0) == 0;
+}
+
+static inline void tmpdir_remove(const struct tmpdir *t, const char *name) {
+    assert_int_equal(unlinkat(t->fd, name, 0), 0);
+}
