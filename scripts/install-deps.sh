@@ -5,8 +5,8 @@
 set -euo pipefail
 
 build=(gcc make pkg-config meson ninja-build libsystemd-dev libjansson-dev libprotobuf-c-dev protobuf-c-compiler
-    protobuf-compiler libinih-dev mmdebstrap e2fsprogs zstd xz-utils kmod cpio busybox-static jq binutils)
-test=(libcmocka-dev bats clang clang-tidy clang-format cppcheck shellcheck libclang-rt-14-dev runc socat procps
+    protobuf-compiler libinih-dev mmdebstrap debian-archive-keyring e2fsprogs zstd xz-utils kmod cpio jq)
+test=(busybox-static libcmocka-dev bats clang clang-tidy clang-format cppcheck shellcheck libclang-rt-14-dev runc socat procps
     util-linux python3-minimal)
 demo=(mmdebstrap)
 

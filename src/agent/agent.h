@@ -34,6 +34,7 @@
 struct children;
 struct container;
 struct process;
+struct trim;
 struct ttrpc_server;
 
 struct agent {
@@ -41,13 +42,14 @@ struct agent {
     struct children *children;
     struct crun crun;
     struct ttrpc_server *server;
+    struct trim *trim; /* NULL in tests */
     struct container *containers; /* list */
     size_t n_containers;
     struct process *consoles; /* list */
     size_t n_consoles;
     enum log_level log_level; /* of the kernel's command line; error if it says nothing */
     bool console_allowed;
-    bool checking;          /* a self-check is under way */
+    bool checking;           /* a self-check is under way */
     const char *bundle_dir;  /* AGENT_BUNDLES */
     const char *cgroup_root; /* CGROUP_ROOT */
     struct oom_waiters oom;

@@ -13,6 +13,7 @@
 #include "agent/init.h"
 #include "agent/job.h"
 #include "agent/modules.h"
+#include "agent/trim.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/util.h"
@@ -22,87 +23,87 @@
 
 struct need {
     const char *name;
-    bool required; /* missing: fail, else warn */
     const char *what;
-    bool apart; /* a feature that `criu check --all` leaves out */
+    bool required; /* missing: fail, else warn */
+    bool apart;    /* a feature that `criu check --all` leaves out */
 };
 
 static const struct need options[] = {
-    {"CHECKPOINT_RESTORE", true, "checkpointing at all"},
-    {"NAMESPACES", true, "containers"},
-    {"UTS_NS", true, "containers"},
-    {"IPC_NS", true, "containers"},
-    {"PID_NS", true, "containers"},
-    {"NET_NS", true, "containers"},
-    {"USER_NS", false, "user namespaces"},
-    {"TIME_NS", false, "clocks of restored processes"},
-    {"CGROUPS", true, "containers"},
-    {"MEMCG", true, "memory limits"},
-    {"CGROUP_PIDS", true, "limits of processes"},
-    {"SECCOMP_FILTER", true, "seccomp profiles"},
-    {"FHANDLE", true, "inotify, deleted files"},
-    {"EVENTFD", true, "eventfd"},
-    {"EPOLL", true, "epoll"},
-    {"INOTIFY_USER", true, "inotify"},
-    {"POSIX_MQUEUE", false, "message queues"},
-    {"SYSVIPC", false, "System V IPC"},
-    {"UNIX_DIAG", true, "unix sockets"},
-    {"INET_DIAG", true, "TCP sockets"},
-    {"INET_UDP_DIAG", true, "UDP sockets"},
-    {"PACKET_DIAG", true, "packet sockets"},
-    {"NETLINK_DIAG", true, "netlink sockets"},
-    {"NETFILTER_XT_MARK", false, "locking the network"},
-    {"TUN", false, "tun devices"},
-    {"VETH", false, "container networks"},
-    {"MEM_SOFT_DIRTY", false, "incremental checkpoints"},
-    {"USERFAULTFD", false, "lazy restore"},
-    {"VIRTIO_FS", true, "the share"},
-    {"VMGENID", false, "new randomness in clones"},
+    {"CHECKPOINT_RESTORE", "checkpointing at all", true},
+    {"NAMESPACES", "containers", true},
+    {"UTS_NS", "containers", true},
+    {"IPC_NS", "containers", true},
+    {"PID_NS", "containers", true},
+    {"NET_NS", "containers", true},
+    {"USER_NS", "user namespaces", false},
+    {"TIME_NS", "clocks of restored processes", false},
+    {"CGROUPS", "containers", true},
+    {"MEMCG", "memory limits", true},
+    {"CGROUP_PIDS", "limits of processes", true},
+    {"SECCOMP_FILTER", "seccomp profiles", true},
+    {"FHANDLE", "inotify, deleted files", true},
+    {"EVENTFD", "eventfd", true},
+    {"EPOLL", "epoll", true},
+    {"INOTIFY_USER", "inotify", true},
+    {"POSIX_MQUEUE", "message queues", false},
+    {"SYSVIPC", "System V IPC", false},
+    {"UNIX_DIAG", "unix sockets", true},
+    {"INET_DIAG", "TCP sockets", true},
+    {"INET_UDP_DIAG", "UDP sockets", true},
+    {"PACKET_DIAG", "packet sockets", true},
+    {"NETLINK_DIAG", "netlink sockets", true},
+    {"NETFILTER_XT_MARK", "locking the network", false},
+    {"TUN", "tun devices", false},
+    {"VETH", "container networks", false},
+    {"MEM_SOFT_DIRTY", "incremental checkpoints", false},
+    {"USERFAULTFD", "lazy restore", false},
+    {"VIRTIO_FS", "the share", true},
+    {"VMGENID", "new randomness in clones", false},
 };
 
 /* CRIU's names (`criu check --feature`). */
 static const struct need features[] = {
-    {"mnt_id", true, "open files"},
-    {"mem_dirty_track", false, "incremental checkpoints"},
-    {"aio_remap", false, "asynchronous I/O"},
-    {"timerfd", true, "timerfd"},
-    {"tun", false, "tun devices"},
-    {"tun_ns", false, "tun devices in network namespaces", true},
-    {"userns", false, "user namespaces"},
-    {"fdinfo_lock", true, "file locks"},
-    {"seccomp_suspend", true, "seccomp profiles"},
-    {"seccomp_filters", true, "seccomp profiles"},
-    {"loginuid", false, "login ids"},
-    {"cgroupns", true, "cgroup namespaces"},
-    {"autofs", false, "autofs mounts"},
-    {"tcp_half_closed", false, "half-closed TCP connections"},
-    {"compat_cr", false, "32-bit programs"},
-    {"uffd", false, "lazy restore"},
-    {"uffd-noncoop", false, "lazy restore"},
-    {"can_map_vdso", false, "32-bit programs"},
-    {"sk_ns", false, "sockets of several network namespaces"},
-    {"sk_unix_file", false, "named unix sockets", true},
-    {"net_diag_raw", false, "raw sockets"},
-    {"nsid", false, "nested network namespaces", true},
-    {"link_nsid", false, "nested network namespaces", true},
-    {"kcmp_epoll", false, "epoll"},
-    {"timens", false, "clocks of restored processes"},
-    {"external_net_ns", false, "external network namespaces", true},
-    {"clone3_set_tid", false, "fast restore of pids"},
-    {"newifindex", false, "network devices"},
-    {"nftables", false, "nftables rules", true},
-    {"has_ipt_legacy", false, "legacy iptables rules", true},
-    {"pidfd_store", false, "detection of pid reuse"},
-    {"ns_pid", false, "nested pid namespaces"},
-    {"network_lock_nftables", false, "locking the network with nftables"},
-    {"sockopt_buf_lock", false, "socket buffer sizes"},
-    {"memfd_hugetlb", false, "huge pages in memfds"},
-    {"move_mount_set_group", false, "mount propagation"},
-    {"openat2", true, "safe opening of files"},
-    {"get_rseq_conf", true, "programs of current C libraries"},
-    {"ipv6_freebind", false, "IPv6 sockets"},
-    {"pagemap_scan", false, "fast memory dumps"},
-    {"overlayfs_maps", false, "files mapped from overlays"},
+    {"mnt_id", "open files", true},
+    {"mem_dirty_track", "incremental checkpoints", false},
+    {"aio_remap", "asynchronous I/O", false},
+    {"timerfd", "timerfd", true},
+    {"tun", "tun devices", false},
+    {"tun_ns", "tun devices in network namespaces", false, true},
+    {"userns", "user namespaces", false},
+    {"fdinfo_lock", "file locks", true},
+    {"seccomp_suspend", "seccomp profiles", true},
+    {"seccomp_filters", "seccomp profiles", true},
+    {"loginuid", "login ids", false},
+    {"cgroupns", "cgroup namespaces", true},
+    {"autofs", "autofs mounts", false},
+    {"tcp_half_closed", "half-closed TCP connections", false},
+    {"compat_cr", "32-bit programs", false},
+    {"uffd", "lazy restore", false},
+    {"uffd-noncoop", "lazy restore", false},
+    {"can_map_vdso", "32-bit programs", false},
+    {"sk_ns", "sockets of several network namespaces", false},
+    {"sk_unix_file", "named unix sockets", false, true},
+    {"net_diag_raw", "raw sockets", false},
+    {"nsid", "nested network namespaces", false, true},
+    {"link_nsid", "nested network namespaces", false, true},
+    {"kcmp_epoll", "epoll", false},
+    {"timens", "clocks of restored processes", false},
+    {"external_net_ns", "external network namespaces", false, true},
+    {"clone3_set_tid", "fast restore of pids", false},
+    {"newifindex", "network devices", false},
+    {"nftables", "nftables rules", false, true},
+    {"has_ipt_legacy", "legacy iptables rules", false, true},
+    {"pidfd_store", "detection of pid reuse", false},
+    {"ns_pid", "nested pid namespaces", false},
+    {"network_lock_nftables", "locking the network with nftables", false},
+    {"sockopt_buf_lock", "socket buffer sizes", false},
+    {"memfd_hugetlb", "huge pages in memfds", false},
+    {"move_mount_set_group", "mount propagation", false},
+    {"openat2", "safe opening of files", true},
+    {"get_rseq_conf", "programs of current C libraries", true},
+    {"ipv6_freebind", "IPv6 sockets", false},
+    {"pagemap_scan", "fast memory dumps", false},
+    {"overlayfs_maps", "files mapped from overlays", false},
 };
 
 /* What CRIU asks the kernel through, and what it probes. */
@@ -260,6 +261,7 @@ static void next(struct check *c);
 
 static void finish(struct check *c, const struct err *err) {
     c->agent->checking = false;
+    trim_later(c->agent->trim);
     c->fn(c->userdata, err ? NULL : &c->result, err);
     fd_close(c->output);
     free(c);

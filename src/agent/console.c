@@ -72,13 +72,13 @@ int console_start(struct agent *a, const char *exec_id, uint32_t width, uint32_t
         return err_set(err, ENOSPC, "the guest has %d consoles already", AGENT_CONSOLES_MAX);
 
     struct process_streams streams = {.terminal = true, .width = width, .height = height};
-    struct process *p;
+    struct process *p = NULL;
     cleanup_fd int master = -1, slave = -1;
     struct proc proc = PROC_NONE;
     r = open_pty(&master, &slave, err);
     if (r == 0)
         r = process_new(a->event, a->children, exec_id, &streams, NULL, NULL, &p, err);
-    if (r < 0)
+    if (r < 0 || !p)
         return r;
     r = spawn(slave, &proc, err);
     if (r == 0) {

@@ -7,6 +7,8 @@
 #include <unistd.h>
 
 #include "agent/cgroup.h"
+#include "agent/init.h"
+#include "agent/trim.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/util.h"
@@ -95,6 +97,7 @@ void container_op_begin(struct container *c) {
 
 void container_op_end(struct container *c) {
     c->ops--;
+    trim_later(c->agent->trim);
     if (c->state == CONTAINER_PAUSING)
         container_pause_step(c);
     else if (c->state == CONTAINER_DELETING)
@@ -179,6 +182,8 @@ static void on_created(void *userdata, struct crun_result *result) {
     struct err err = ERR_INIT;
     bool remains = true;
     call->pid = result->pid;
+    if (init_restore_cgroup_options(c->agent->cgroup_root, &err) < 0)
+        log_warn("%s", err.msg);
     if (result->err) {
         err_copy(&err, result->err);
         /* crun removes what it made, unless it was killed, or failed after its work was done. */
@@ -198,6 +203,7 @@ static void on_created(void *userdata, struct crun_result *result) {
         return;
     }
     c->ops--;
+    trim_later(c->agent->trim);
     if (!err.code) {
         if (c->init->state == PROCESS_RUNNING)
             container_set_state(c, CONTAINER_CREATED);

@@ -34,7 +34,7 @@ struct container {
     struct process *execs; /* list */
     size_t n_execs;
     unsigned ops;
-    int cgroup_fd; /* -1: not known yet */
+    int cgroup_fd;     /* -1: not known yet */
     char *cgroup_path; /* absolute */
     /* Deleting. */
     struct container_call deleting;

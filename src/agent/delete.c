@@ -5,6 +5,7 @@
 
 #include "agent/cgroup.h"
 #include "agent/container.h"
+#include "agent/trim.h"
 #include "base/log.h"
 
 static void answer(struct container *c, const struct err *err) {
@@ -23,6 +24,7 @@ static void answer(struct container *c, const struct err *err) {
 static void on_deleted(void *userdata, struct crun_result *result) {
     struct container *c = userdata;
     c->ops--;
+    trim_later(c->agent->trim);
     answer(c, result->err);
 }
 

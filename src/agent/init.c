@@ -23,6 +23,9 @@
 #define PORTS_DIR "/sys/class/virtio-ports"
 #define PORT_POLL_NSEC 1000000L
 #define NOFILE_MAX 524288 /* each process takes up to four fds here; containers may want many of their own */
+#define CGROUP_FLAGS (MS_NOSUID | MS_NODEV | MS_NOEXEC)
+/* A container must not lift the limits of its own cgroup. */
+#define CGROUP_OPTIONS "nsdelegate,memory_recursiveprot"
 #define SET "cannot set up the guest"
 
 static const struct mount {
@@ -34,9 +37,7 @@ static const struct mount {
     {"tmpfs", "/tmp", "tmpfs", "mode=1777", MS_NOSUID | MS_NODEV},
     {"devpts", "/dev/pts", "devpts", "gid=5,mode=620,ptmxmode=666", MS_NOSUID | MS_NOEXEC},
     {"tmpfs", "/dev/shm", "tmpfs", "mode=1777", MS_NOSUID | MS_NODEV},
-    /* favordynmods: moving a process into a cgroup, which every create does, waits for no RCU grace period. */
-    {"cgroup2", CGROUP_ROOT, "cgroup2", "nsdelegate,memory_recursiveprot,favordynmods",
-     MS_NOSUID | MS_NODEV | MS_NOEXEC},
+    {"cgroup2", CGROUP_ROOT, "cgroup2", CGROUP_OPTIONS, CGROUP_FLAGS},
 };
 
 static const char *const links[][2] = {
@@ -56,6 +57,12 @@ int init_parse_cmdline(const char *cmdline, struct init_options *ret, struct err
         if (log_level_parse(word + 10, &ret->log_level) < 0)
             return err_set(err, EINVAL, "kernel command line: %s: must be error, warn, info or debug", word);
     }
+    return 0;
+}
+
+int init_restore_cgroup_options(const char *root, struct err *err) {
+    if (mount(NULL, root, NULL, MS_REMOUNT | CGROUP_FLAGS, CGROUP_OPTIONS) < 0)
+        return err_errno(err, errno, "cannot set the options of the cgroup mount %s", root);
     return 0;
 }
 

@@ -30,6 +30,10 @@ int init_read_options(struct init_options *ret, struct err *err);
 /* Everything else. What the agent can live without is logged. */
 int init_system(struct err *err);
 
+/* cgroup v2 has one set of options for all its mounts, and crun clears it when it mounts one for a container. This sets
+ * ours again. root: where it is mounted. */
+int init_restore_cgroup_options(const char *root, struct err *err);
+
 /* Mounts the share. */
 int init_share(struct err *err);
 

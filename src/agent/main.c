@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The start of PID 1. From here on there is no way back: a failure is a line on the console and the end of the machine,
  * which the daemon notices. */
-#include <link.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <sys/reboot.h>
 #include <time.h>
 #include <unistd.h>
@@ -14,6 +12,7 @@
 #include "agent/guest.h"
 #include "agent/init.h"
 #include "agent/rpc.h"
+#include "agent/trim.h"
 #include "base/log.h"
 #include "base/util.h"
 
@@ -23,26 +22,9 @@ static uint64_t uptime_usec(void) {
     return (uint64_t)ts.tv_sec * USEC_PER_SEC + (uint64_t)ts.tv_nsec / 1000;
 }
 
-/*
- * The pages of code that only the start needed are unmapped from this process (not from the page cache); what is needed
- * again is mapped again. With a read-only text this loses nothing, and a third of the agent's memory is such pages.
- */
-static int drop_text(struct dl_phdr_info *info, size_t size, void *data) {
-    (void)size;
-    const uintptr_t page = *(const uintptr_t *)data;
-    for (int i = 0; i < info->dlpi_phnum; i++) {
-        const ElfW(Phdr) *h = &info->dlpi_phdr[i];
-        if (h->p_type != PT_LOAD || (h->p_flags & (PF_X | PF_W)) != PF_X)
-            continue;
-        uintptr_t start = (info->dlpi_addr + h->p_vaddr) & ~(page - 1);
-        uintptr_t end = (info->dlpi_addr + h->p_vaddr + h->p_memsz + page - 1) & ~(page - 1);
-        (void)madvise((void *)start, end - start, MADV_DONTNEED); /* only an economy */
-    }
-    return 0;
-}
-
 static int boot(struct agent *a, struct err *err) {
-    struct init_options options;
+    struct init_options options = {.log_level = LOG_LEVEL_ERROR};
+    uint64_t begun = uptime_usec();
     int r = init_mount_proc(err);
     if (r == 0)
         r = init_read_options(&options, err);
@@ -54,7 +36,8 @@ static int boot(struct agent *a, struct err *err) {
     r = init_system(err);
     if (r == 0)
         r = init_share(err);
-    log_debug("system set up %.1f ms after the kernel's start", (double)uptime_usec() / (double)USEC_PER_MSEC);
+    log_debug("begun %.1f ms after the kernel's start, set up after %.1f ms", (double)begun / (double)USEC_PER_MSEC,
+              (double)uptime_usec() / (double)USEC_PER_MSEC);
     return r;
 }
 
@@ -63,6 +46,8 @@ static int start(struct agent *a, struct err *err) {
     if (r < 0)
         return err_errno(err, -r, "cannot make the event loop");
     r = children_new(a->event, &a->children, err);
+    if (r == 0)
+        r = trim_new(a->event, &a->trim, err);
     if (r < 0)
         return r;
     a->bundle_dir = AGENT_BUNDLES;
@@ -72,7 +57,7 @@ static int start(struct agent *a, struct err *err) {
     if (fd < 0)
         return fd;
     r = rpc_start(a, fd, err);
-    log_debug("ready %.1f ms after the kernel's start", (double)uptime_usec() / (double)USEC_PER_MSEC);
+    log_debug("ready after %.1f ms", (double)uptime_usec() / (double)USEC_PER_MSEC);
     return r;
 }
 
@@ -94,8 +79,6 @@ int main(int argc, char **argv) {
     if (r == 0)
         r = start(&agent, &err);
     /* A handler's failure is logged by sd-event's caller, that is here; the loop itself goes on. */
-    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-    (void)dl_iterate_phdr(drop_text, &page);
     while (r >= 0) {
         r = sd_event_run(agent.event, UINT64_MAX);
         if (r < 0)

@@ -100,6 +100,8 @@ static void ended(struct process *p, int status) {
     p->state = PROCESS_EXITED;
     p->pidfd = fd_close(p->pidfd);
     log_debug("process %s, pid %d, ended with %u", name_of(p), (int)p->pid, p->exit.code);
+    reader_end(&p->out);
+    reader_end(&p->err_out);
     if (p->exited)
         p->exited(p, p->userdata);
     answer_waiters(p, NULL);

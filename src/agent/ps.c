@@ -44,18 +44,40 @@ static void clean(char *s) {
     }
 }
 
+/* The blank-separated fields after the name: "S 1 2 -1 …". */
+static int parse_fields(const char *s, long long *ret, size_t n) {
+    s += strspn(s, " ");
+    if (!*s || *++s != ' ') /* the state, one letter */
+        return -EINVAL;
+    for (size_t i = 0; i < n; i++) {
+        char *end;
+        errno = 0;
+        ret[i] = strtoll(s, &end, 10);
+        if (end == s || (errno && errno != ERANGE)) /* the largest ones of the kernel's are unsigned */
+            return -EINVAL;
+        s = end;
+    }
+    return 0;
+}
+
+/* Places of fields after the state (proc(5), where the state is number 3). */
+enum { STAT_PPID = 0, STAT_TTY = 3, STAT_UTIME = 10, STAT_STIME = 11, STAT_START = 18, STAT_FIELDS };
+
 int ps_parse_stat(const char *text, struct ps_entry *ret) {
     /* The name may hold anything, brackets too: the last one ends it. */
     const char *open = strchr(text, '('), *close = strrchr(text, ')');
-    int pid, ppid, tty;
-    unsigned long long utime, stime, start;
-    if (!open || !close || close < open || sscanf(text, "%d", &pid) != 1)
+    long long f[STAT_FIELDS];
+    char *end;
+    long pid = strtol(text, &end, 10);
+    if (!open || !close || close < open || end == text || parse_fields(close + 1, f, STAT_FIELDS) < 0)
         return -EINVAL;
-    if (sscanf(close + 1, " %*c %d %*d %*d %d %*d %*u %*u %*u %*u %*u %llu %llu %*d %*d %*d %*d %*d %*d %llu", &ppid,
-               &tty, &utime, &stime, &start) != 5)
-        return -EINVAL;
-    *ret = (struct ps_entry){.pid = pid, .ppid = ppid, .start_ticks = start, .cpu_ticks = utime + stime};
-    format_tty(tty, ret->tty);
+    *ret = (struct ps_entry){
+        .pid = (pid_t)pid,
+        .ppid = (pid_t)f[STAT_PPID],
+        .start_ticks = (uint64_t)f[STAT_START],
+        .cpu_ticks = (uint64_t)f[STAT_UTIME] + (uint64_t)f[STAT_STIME],
+    };
+    format_tty((int)f[STAT_TTY], ret->tty);
     snprintf(ret->command, sizeof(ret->command), "[%.*s]", (int)MIN(close - open - 1, 64), open + 1);
     clean(ret->command);
     return 0;
@@ -63,10 +85,11 @@ int ps_parse_stat(const char *text, struct ps_entry *ret) {
 
 int ps_parse_uid(const char *text, uint32_t *ret) {
     const char *line = strstr(text, "\nUid:");
-    unsigned uid;
-    if (!line || sscanf(line + 5, "%u", &uid) != 1)
+    char *end;
+    unsigned long uid = line ? strtoul(line + 5, &end, 10) : 0;
+    if (!line || end == line + 5)
         return -EINVAL;
-    *ret = uid;
+    *ret = (uint32_t)uid;
     return 0;
 }
 

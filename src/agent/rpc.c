@@ -90,7 +90,7 @@ static void on_hello(struct ttrpc_request *req, const ProtobufCMessage *in, void
     clock_gettime(CLOCK_BOOTTIME, &up);
     MSG(HelloResponse) out = STASIS__AGENT__V1__HELLO_RESPONSE__INIT;
     out.version = AGENT_PROTOCOL_VERSION;
-    out.agent_version = (char *)(uintptr_t)STASIS_VERSION;
+    out.agent_version = (char *)STASIS_VERSION;
     out.kernel_version = u.release;
     out.uptime_usec = (uint64_t)up.tv_sec * USEC_PER_SEC + (uint64_t)up.tv_nsec / 1000;
     ttrpc_reply(req, &out.base);
@@ -113,14 +113,14 @@ static void check_done(void *userdata, const struct check_result *result, const 
     MSG(CheckResponse) out = STASIS__AGENT__V1__CHECK_RESPONSE__INIT;
     for (size_t i = 0; i < result->n; i++) {
         items[i] = (MSG(CheckItem))STASIS__AGENT__V1__CHECK_ITEM__INIT;
-        items[i].name = (char *)(uintptr_t)result->items[i].name;
+        items[i].name = (char *)result->items[i].name;
         items[i].status = result->items[i].status;
-        items[i].detail = (char *)(uintptr_t)result->items[i].detail;
+        items[i].detail = (char *)result->items[i].detail;
         list[i] = &items[i];
     }
     out.n_items = result->n;
     out.items = list;
-    out.criu_version = (char *)(uintptr_t)result->criu_version;
+    out.criu_version = (char *)result->criu_version;
     out.checkpoint_works = check_passed(result);
     ttrpc_reply(req, &out.base);
 }
@@ -232,13 +232,14 @@ static void on_stats(struct ttrpc_request *req, const ProtobufCMessage *in, void
 
 static void answer_processes(struct ttrpc_request *req, const struct ps_entry *entries, size_t n) {
     struct err err = ERR_INIT;
-    cleanup_free MSG(ProcessDetails) *details = calloc(n + 1, sizeof(*details));
-    cleanup_free MSG(ProcessDetails) **list = calloc(n + 1, sizeof(*list));
-    if (!details || !list) {
+    /* The messages, and after them the list of pointers to them. */
+    cleanup_free MSG(ProcessDetails) *details = calloc(n + 1, sizeof(*details) + sizeof(void *));
+    if (!details) {
         err_set(&err, ENOMEM, "out of memory");
         ttrpc_fail(req, &err);
         return;
     }
+    MSG(ProcessDetails) **list = (void *)(details + n);
     struct timespec up;
     clock_gettime(CLOCK_BOOTTIME, &up);
     uint64_t boot = now_wall_usec() - (uint64_t)up.tv_sec * USEC_PER_SEC - (uint64_t)up.tv_nsec / 1000;
@@ -248,10 +249,10 @@ static void answer_processes(struct ttrpc_request *req, const struct ps_entry *e
         details[i].pid = (uint32_t)e->pid;
         details[i].ppid = (uint32_t)e->ppid;
         details[i].uid = e->uid;
-        details[i].tty = (char *)(uintptr_t)e->tty;
+        details[i].tty = (char *)e->tty;
         details[i].start_wall_usec = boot + ps_ticks_to_usec(e->start_ticks);
         details[i].cpu_usec = ps_ticks_to_usec(e->cpu_ticks);
-        details[i].command = (char *)(uintptr_t)e->command;
+        details[i].command = (char *)e->command;
         list[i] = &details[i];
     }
     MSG(ProcessesResponse) out = STASIS__AGENT__V1__PROCESSES_RESPONSE__INIT;
@@ -279,7 +280,7 @@ static void on_processes(struct ttrpc_request *req, const ProtobufCMessage *in, 
 
 static void happened(void *userdata, const char *container_id, uint64_t kills, const struct err *err) {
     MSG(EventResponse) out = STASIS__AGENT__V1__EVENT_RESPONSE__INIT;
-    out.container_id = (char *)(uintptr_t)container_id;
+    out.container_id = (char *)container_id;
     out.oom_kills = kills;
     if (err)
         ttrpc_fail(userdata, err);
@@ -316,11 +317,12 @@ static void on_exec(struct ttrpc_request *req, const ProtobufCMessage *in, void 
                                       .width = m->width,
                                       .height = m->height};
     struct err err = ERR_INIT;
-    struct container *c = find_container(userdata, req, m->id ? m->id->container_id : "");
+    const MSG(ProcessId) none = STASIS__AGENT__V1__PROCESS_ID__INIT, *id = m->id ? m->id : &none;
+    struct container *c = find_container(userdata, req, id->container_id);
     if (c)
         answer_failure(req,
-                       container_exec(c, m->id->exec_id, m->process.data, m->process.len, &streams, crun_time(req),
-                                      execed, req, &err),
+                       container_exec(c, id->exec_id, m->process.data, m->process.len, &streams, crun_time(req), execed,
+                                      req, &err),
                        &err);
 }
 
@@ -376,7 +378,7 @@ static void has_read(void *userdata, const uint8_t *data, size_t len, const stru
         return;
     }
     MSG(ReadResponse) out = STASIS__AGENT__V1__READ_RESPONSE__INIT;
-    out.data.data = (uint8_t *)(uintptr_t)data;
+    out.data.data = (uint8_t *)data;
     out.data.len = len;
     out.eof = len == 0;
     ttrpc_reply(userdata, &out.base);

@@ -69,11 +69,11 @@ static void reader_try(struct reader *r) {
     do
         n = read(r->fd, buf, size);
     while (n < 0 && errno == EINTR);
-    if (n < 0 && errno == EAGAIN) {
+    if (n < 0 && errno == EAGAIN && !r->ended) {
         (void)sd_event_source_set_enabled(r->source, SD_EVENT_ON);
         return;
     }
-    if (n < 0 && errno != EIO) {
+    if (n < 0 && errno != EIO && errno != EAGAIN) {
         err_errno(&err, errno, "cannot read");
         reader_answer(r, NULL, 0, &err);
         return;
@@ -118,6 +118,12 @@ int reader_read(struct reader *r, size_t max, reader_fn fn, void *userdata, stru
     else
         reader_try(r);
     return 0;
+}
+
+void reader_end(struct reader *r) {
+    r->ended = true;
+    if (r->fn && r->fd >= 0)
+        reader_try(r);
 }
 
 void reader_void(struct reader *r) {

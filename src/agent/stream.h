@@ -30,7 +30,8 @@ typedef void (*writer_fn)(void *userdata, size_t written, const struct err *err)
 struct reader {
     int fd; /* owned; -1: none, or over */
     sd_event_source *source;
-    bool open; /* there is, or was, such a stream */
+    bool open;  /* there is, or was, such a stream */
+    bool ended; /* the process has ended: an empty pipe is the end of file */
     size_t max;
     reader_fn fn; /* of the read under way */
     void *userdata;
@@ -69,6 +70,10 @@ int writer_write(struct writer *w, const void *data, size_t len, writer_fn fn, v
 
 /* No more writes: the fd is closed as soon as the write under way is over. */
 void writer_end(struct writer *w);
+
+/* The process has ended. What it wrote is in the pipe and is still delivered; after that reads answer with end of file
+ * instead of waiting for children of it that hold the pipe's other end. */
+void reader_end(struct reader *r);
 
 /* Abandons what is under way: fn is called with ECANCELED. */
 void reader_void(struct reader *r);

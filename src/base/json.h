@@ -17,8 +17,8 @@
 #define cleanup_json CLEANUP(json_decrefp) /* json_decrefp() is jansson's */
 
 /* Parses text of len bytes: an object, no duplicate keys, at most JSON_TEXT_MAX bytes. `name` is used in messages with
- * line and column. A whole number from 2^63 to 2^64-1, as Go programs write RLIM_INFINITY, is read as the negative number
- * with the same 64 bits (crun reads that back as the same value). Errors: -EINVAL, -EFBIG, -ENOMEM. */
+ * line and column. A whole number from 2^63 to 2^64-1, as Go programs write RLIM_INFINITY, is read as the negative
+ * number with the same 64 bits (crun reads that back as the same value). Errors: -EINVAL, -EFBIG, -ENOMEM. */
 int json_parse(const char *name, const char *text, size_t len, json_t **ret, struct err *err);
 
 /* The same from a file. Errors also: open's and read's. */

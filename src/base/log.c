@@ -46,6 +46,10 @@ enum log_level log_get_level(void) {
     return state.level;
 }
 
+int log_get_fd(void) {
+    return state.fd;
+}
+
 const char *log_level_name(enum log_level level) {
     return level_names[level];
 }

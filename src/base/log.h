@@ -26,6 +26,7 @@ void log_set_format(enum log_format format);
 void log_set_id(const char *id);
 
 enum log_level log_get_level(void);
+int log_get_fd(void); /* where lines go; not owned */
 
 /* Opens path for appending (0600, created) and logs there. The fd stays open until the process ends. */
 int log_open(const char *path, struct err *err);

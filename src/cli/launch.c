@@ -165,13 +165,14 @@ static int start(struct launch *l, uint32_t *ret_status, struct err *err) {
     int r = foreground ? attach_run(&l->attach, err) : 0;
     if (r == 0)
         r = task_start(&l->session, l->id, "", err);
-    if (r < 0 || !foreground)
+    if (!foreground)
         return r;
-    r = attach_wait(&l->attach, ret_status, err);
+    if (r == 0)
+        r = attach_wait(&l->attach, ret_status, err);
     if (r == 0 && *ret_status == MONITOR_LOST)
         tell_if_vm_died(l);
     if (r == -ECONNRESET) {
-        /* The container ran and was killed with its daemon; that is an exit like any other. */
+        /* The container was running, or about to, and was killed with its daemon: an exit like any other. */
         attach_end(&l->attach);
         cli_report(l->cli, err);
         *ret_status = MONITOR_LOST;

@@ -2,11 +2,11 @@
 #include "cli/pump.h"
 
 #include <limits.h>
-#include <poll.h>
+#include <string.h>
 #include <sys/epoll.h>
+#include <termios.h>
 #include <unistd.h>
 
-#include "base/fd.h"
 #include "base/log.h"
 
 /* One side. A regular file is always ready and epoll refuses it: a deferred source stands in. */
@@ -45,17 +45,24 @@ static void turn(struct pump *p) {
     enable(&p->to, full);
 }
 
+/* True if fd is our session's terminal and another process group has it: reading is then refused, for a while. */
+static bool in_background(int fd) {
+    pid_t session = tcgetsid(fd), group = tcgetpgrp(fd);
+    return session == getsid(0) && group >= 0 && group != getpgrp();
+}
+
 static void fill(struct pump *p) {
     ssize_t n = read(p->from.fd, p->buf, sizeof(p->buf));
-    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+    int error = n < 0 ? errno : 0;
+    if (error == EAGAIN || error == EINTR)
         return;
-    if (n < 0 && errno == EIO && tcgetpgrp(p->from.fd) >= 0 && tcgetpgrp(p->from.fd) != getpgrp()) {
-        enable(&p->from, false); /* pump_retry() */
+    if (error == EIO && in_background(p->from.fd)) {
+        enable(&p->from, false); /* until pump_retry() */
         return;
     }
     /* EIO of a pty: its other side was closed, the usual end. */
-    if (n < 0 && errno != EIO && errno != ECONNRESET)
-        log_warn("cannot read from fd %d: %m", p->from.fd);
+    if (error && error != EIO && error != ECONNRESET)
+        log_warn("cannot read from fd %d: %s", p->from.fd, strerror(error));
     if (n <= 0 || (p->ops->filter && p->ops->filter(p->buf, (size_t)n, p->userdata))) {
         finish(p);
         return;

@@ -41,8 +41,6 @@ struct oci_hooks_run {
     sd_event_source *step, *exited, *readable, *timeout;
 };
 
-DEFINE_CLEANUP(struct oci_hooks_run *, oci_hooks_cancel);
-
 /* Ends what belongs to one hook: its process group, its fds and event sources. */
 static void hook_clear(struct oci_hooks_run *run) {
     run->exited = sd_event_source_disable_unref(run->exited);
@@ -301,6 +299,15 @@ static char *bundle_of(const char *state_json) {
     return bundle && bundle[0] == '/' ? strdup(bundle) : NULL;
 }
 
+static int run_start(struct oci_hooks_run *run, int mntns_fd, struct err *err) {
+    if (!run->state)
+        return err_set(err, ENOMEM, "out of memory");
+    if (mntns_fd >= 0 && (run->mntns_fd = fcntl(mntns_fd, F_DUPFD_CLOEXEC, 3)) < 0)
+        return err_errno(err, errno, "hooks.%s: cannot keep the mount namespace", run->kind);
+    int r = sd_event_add_defer(run->event, &run->step, on_step, run);
+    return r < 0 ? err_errno(err, -r, "hooks.%s: cannot be run", run->kind) : 0;
+}
+
 int oci_hooks_run(sd_event *event, const json_t *spec, const char *kind, const char *state_json, int mntns_fd,
                   oci_hooks_done_fn done, void *userdata, struct oci_hooks_run **ret, struct err *err) {
     json_t *list = NULL, *hooks = NULL;
@@ -308,7 +315,7 @@ int oci_hooks_run(sd_event *event, const json_t *spec, const char *kind, const c
     if ((r = json_get_obj(spec, "", "hooks", &hooks, err)) < 0 ||
         (hooks && (r = json_get_array(hooks, "hooks", kind, &list, err)) < 0) || (r = check_hooks(list, kind, err)) < 0)
         return r;
-    CLEANUP(oci_hooks_cancelp) struct oci_hooks_run *run = calloc(1, sizeof(*run));
+    struct oci_hooks_run *run = calloc(1, sizeof(*run));
     if (!run)
         return err_set(err, ENOMEM, "out of memory");
     *run = (struct oci_hooks_run){
@@ -324,15 +331,12 @@ int oci_hooks_run(sd_event *event, const json_t *spec, const char *kind, const c
         .output_fd = -1,
     };
     snprintf(run->kind, sizeof(run->kind), "%s", kind);
-    if (!run->state)
-        return err_set(err, ENOMEM, "out of memory");
-    if (mntns_fd >= 0 && (run->mntns_fd = fcntl(mntns_fd, F_DUPFD_CLOEXEC, 3)) < 0)
-        return err_errno(err, errno, "hooks.%s: cannot keep the mount namespace", kind);
-    r = sd_event_add_defer(event, &run->step, on_step, run);
-    if (r < 0)
-        return err_errno(err, -r, "hooks.%s: cannot be run", kind);
-    struct oci_hooks_run *handed = TAKE_PTR(run);
+    r = run_start(run, mntns_fd, err);
+    if (r < 0) {
+        oci_hooks_cancel(run);
+        return r;
+    }
     if (ret)
-        *ret = handed;
+        *ret = run;
     return 0;
 }

@@ -157,6 +157,10 @@ static int rewrite_namespaces(struct rewrite *rw, json_t *to, struct err *err) {
             if (r < 0)
                 return r;
         }
+    /* A spec from a cgroup v1 host has none. In the guest, which has v2 only, a container without one would see the
+     * whole tree at /sys/fs/cgroup instead of its own limits. */
+    if (!spec_has_namespace(rw->spec, "cgroup") && json_array_append_new(out, json_pack("{s:s}", "type", "cgroup")) < 0)
+        return err_set(err, ENOMEM, "out of memory");
     return 0;
 }
 
@@ -178,25 +182,19 @@ static int check_user_mappings(const struct rewrite *rw, struct err *err) {
     return 0;
 }
 
-bool oci_guest_has_device(unsigned dev_major, unsigned dev_minor) {
+const char *oci_guest_device(unsigned dev_major, unsigned dev_minor) {
     static const struct {
         unsigned major, minor;
+        const char *path;
     } devices[] = {
-        {1, 3},    /* null */
-        {1, 5},    /* zero */
-        {1, 7},    /* full */
-        {1, 8},    /* random */
-        {1, 9},    /* urandom */
-        {5, 0},    /* tty */
-        {5, 1},    /* console */
-        {5, 2},    /* ptmx */
-        {10, 200}, /* net/tun */
-        {10, 229}, /* fuse */
+        {1, 3, "/dev/null"},       {1, 5, "/dev/zero"},    {1, 7, "/dev/full"},    {1, 8, "/dev/random"},
+        {1, 9, "/dev/urandom"},    {5, 0, "/dev/tty"},     {5, 1, "/dev/console"}, {5, 2, "/dev/ptmx"},
+        {10, 200, "/dev/net/tun"}, {10, 229, "/dev/fuse"},
     };
     for (size_t i = 0; i < ARRAY_SIZE(devices); i++)
         if (devices[i].major == dev_major && devices[i].minor == dev_minor)
-            return true;
-    return false;
+            return devices[i].path;
+    return NULL;
 }
 
 static int check_devices(const struct rewrite *rw, struct err *err) {
@@ -215,8 +213,7 @@ static int check_devices(const struct rewrite *rw, struct err *err) {
         const json_t *maj = json_object_get(d, "major"), *min = json_object_get(d, "minor");
         if (!json_is_integer(maj) || !json_is_integer(min))
             return err_set(err, EINVAL, "linux.devices[%zu] %.200s: major and minor must be given", i, path);
-        if (type[0] == 'b' ||
-            !oci_guest_has_device((unsigned)json_integer_value(maj), (unsigned)json_integer_value(min)))
+        if (type[0] == 'b' || !oci_guest_device((unsigned)json_integer_value(maj), (unsigned)json_integer_value(min)))
             return err_set(err, EOPNOTSUPP, "linux.devices[%zu] %.200s: host devices cannot be used in a VM", i, path);
     }
     return 0;

@@ -239,11 +239,6 @@ static const char *guest_twin(const char *source, const char *destination) {
     return NULL;
 }
 
-/* Character devices that mean the same on every Linux and that the guest has. */
-static bool is_common_device(const struct stat *st) {
-    return S_ISCHR(st->st_mode) && oci_guest_has_device(major(st->st_rdev), minor(st->st_rdev));
-}
-
 static int bind_of_kernel_fs(struct rewrite *rw, struct mount *m, const char *real, const struct stat *st,
                              struct err *err) {
     const char *twin = guest_twin(real, m->destination);
@@ -251,13 +246,15 @@ static int bind_of_kernel_fs(struct rewrite *rw, struct mount *m, const char *re
         int r = note_add(&rw->out->notes, err, "mounts[%zu]: %s is the guest's own, not the host's", m->index, real);
         return r < 0 ? r : add_guest_mount(rw, m, twin, twin, NULL, find_fs(twin), err);
     }
-    if (is_common_device(st)) {
+    const char *device = S_ISCHR(st->st_mode) ? oci_guest_device(major(st->st_rdev), minor(st->st_rdev)) : NULL;
+    if (device) {
         int r =
             note_add(&rw->out->notes, err, "mounts[%zu]: device %s is the guest's own, not the host's", m->index, real);
-        return r < 0 ? r : add_guest_mount(rw, m, "bind", real, "bind", NULL, err);
+        return r < 0 ? r : add_guest_mount(rw, m, "bind", device, "bind", NULL, err);
     }
-    return err_set(err, EOPNOTSUPP, "mounts[%zu].source: %s belongs to the host's kernel and cannot be used in a VM",
-                   m->index, m->source);
+    return err_set(err, EOPNOTSUPP, "mounts[%zu].source: %s %s and cannot be used in a VM", m->index, m->source,
+                   S_ISCHR(st->st_mode) || S_ISBLK(st->st_mode) ? "is a device of the host"
+                                                                : "belongs to the host's kernel");
 }
 
 static int add_share_mount(struct rewrite *rw, const struct mount *m, const char *real, struct err *err) {

@@ -85,7 +85,7 @@ static int note_unknown(struct rewrite *rw, struct err *err) {
                                         "mounts",     "hooks",   "annotations", "linux",    NULL};
     const char *key;
     json_t *v;
-    json_object_foreach((json_t *)(uintptr_t)rw->spec, key, v) {
+    json_object_foreach((json_t *)rw->spec, key, v) {
         if (str_in_list(key, known) || json_is_null(v))
             continue;
         int r = note_add(&rw->out->notes, err, "%.200s: is not known to stasis, ignored", key);

@@ -34,7 +34,7 @@ extern const char *const oci_namespace_names[];
 /* The i-th mount option that is honoured, NULL after the last. */
 const char *oci_mount_option_name(size_t i);
 
-/* True for the character devices that are the same on every Linux and that the guest has. */
-bool oci_guest_has_device(unsigned dev_major, unsigned dev_minor);
+/* The guest's path of a character device that is the same on every Linux and that the guest has; else NULL. */
+const char *oci_guest_device(unsigned dev_major, unsigned dev_minor);
 
 bool str_in_list(const char *s, const char *const *list);

@@ -189,7 +189,7 @@ int fields_copy(const json_t *obj, const char *path, const struct field *fields,
         return err_set(err, ENOMEM, "out of memory");
     const char *key;
     json_t *v;
-    json_object_foreach((json_t *)(uintptr_t)obj, key, v) {
+    json_object_foreach((json_t *)obj, key, v) {
         const struct field *f = fields;
         while (f->key && strcmp(f->key, key) != 0)
             f++;

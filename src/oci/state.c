@@ -17,7 +17,8 @@
 #define EXIT_KILLED 137 /* what a container's status is when its machine died: 128 + SIGKILL */
 
 /* In the order of a container's life. */
-static const char *const statuses[] = {"creating", "created", "running", "paused", "stopped"};
+static const char stopped[] = "stopped";
+static const char *const statuses[] = {"creating", "created", "running", "paused", stopped};
 
 static const char *status_find(const char *s) {
     for (size_t i = 0; i < ARRAY_SIZE(statuses); i++)
@@ -204,9 +205,9 @@ static void mark_dead(struct oci_sandbox_state *s) {
     s->qemu_pid = s->virtiofsd_pid = 0;
     for (size_t i = 0; i < s->n_containers; i++) {
         struct oci_container_state *c = &s->containers[i];
-        if (strcmp(c->status, "stopped") != 0)
+        if (c->status != stopped)
             c->exit_status = EXIT_KILLED;
-        c->status = status_find("stopped");
+        c->status = stopped;
         c->pid = 0;
     }
 }
@@ -231,7 +232,7 @@ int oci_sandbox_state_load(const char *dir, struct oci_sandbox_state *ret, struc
         return err_wrap(err, "cannot read %s", path);
     if ((r = json_parse(path, text, len, &v, err)) < 0)
         return r;
-    if ((r = load_sandbox(v, &s, err)) < 0)
+    if (load_sandbox(v, &s, err) < 0)
         return err_wrap(err, "%s is damaged", path);
     if (!oci_sandbox_daemon_alive(&s))
         mark_dead(&s);

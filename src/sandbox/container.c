@@ -79,7 +79,7 @@ static void ignore(void *userdata, ProtobufCMessage **reply, const struct err *e
 /* Create. */
 
 static void create_failed(struct container *c, const struct err *err) {
-    struct err e = *sandbox_cause(c->sb, err);
+    struct err e = *err;
     struct sandbox *sb = c->sb;
     struct operation op = c->op;
     c->op = (struct operation){0};
@@ -227,9 +227,8 @@ static void on_started(void *userdata, ProtobufCMessage **reply, const struct er
     (void)reply;
     struct container *c = userdata;
     if (err) {
-        struct err e = *sandbox_cause(c->sb, err);
         (void)process_move(c->init, PROCESS_CREATED, NULL);
-        finish(c, CONTAINER_CREATED, &e);
+        finish(c, CONTAINER_CREATED, err);
         return;
     }
     sandbox_mark(c->sb, "started");
@@ -265,13 +264,13 @@ int container_start(struct container *c, sandbox_done_fn done, void *userdata, s
 static void on_paused(void *userdata, ProtobufCMessage **reply, const struct err *err) {
     (void)reply;
     struct container *c = userdata;
-    finish(c, err ? CONTAINER_RUNNING : CONTAINER_PAUSED, err ? sandbox_cause(c->sb, err) : NULL);
+    finish(c, err ? CONTAINER_RUNNING : CONTAINER_PAUSED, err);
 }
 
 static void on_resumed(void *userdata, ProtobufCMessage **reply, const struct err *err) {
     (void)reply;
     struct container *c = userdata;
-    finish(c, err ? CONTAINER_PAUSED : CONTAINER_RUNNING, err ? sandbox_cause(c->sb, err) : NULL);
+    finish(c, err ? CONTAINER_PAUSED : CONTAINER_RUNNING, err);
 }
 
 int container_pause(struct container *c, sandbox_done_fn done, void *userdata, struct err *err) {

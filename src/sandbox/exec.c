@@ -14,7 +14,7 @@ struct exec {
     struct container *container;
     struct process *process;
     char *json; /* rewritten for the guest; freed once started */
-    struct ttrpc_call *call;
+    struct sandbox_call *call;
     sandbox_done_fn done; /* of a start under way */
     void *userdata;
 };
@@ -27,7 +27,7 @@ static struct exec *find(const struct exec_list *l, const struct process *p) {
 }
 
 static void free_exec(struct exec *e) {
-    ttrpc_call_cancel(e->call);
+    call_cancel(e->call);
     process_free(e->process);
     if (e->done) {
         struct err err = ERR_INIT;
@@ -91,7 +91,7 @@ static void on_exec(void *userdata, ProtobufCMessage **reply, const struct err *
     e->call = NULL;
     struct err failed = ERR_INIT;
     if (err) {
-        failed = *sandbox_cause(container_sandbox(e->container), err);
+        failed = *err;
     } else {
         const Stasis__Agent__V1__ExecResponse *r = (const void *)*reply;
         (void)process_move(e->process, PROCESS_RUNNING, NULL);

@@ -13,6 +13,7 @@
 #include "sandbox/process.h"
 
 #define CONSOLES_MAX 8
+#define CHANNEL_GRACE_USEC (2 * USEC_PER_SEC)
 
 struct ready_waiter {
     sandbox_done_fn fn;
@@ -29,9 +30,13 @@ struct sandbox {
     struct share share;
     struct vm *vm;
     struct ttrpc_client *agent;
+    struct call_list calls;
     sd_event_source *boot_deadline;
-    sd_event_source *bury; /* deferred end of a dead VM, which cannot be freed inside its own callback */
-    struct err death;      /* code 0 while alive */
+    sd_event_source *grace; /* the channel closed: the VM's own end may say why */
+    struct err channel_err;
+    uint64_t console_bytes; /* of the guest's console in our log */
+    sd_event_source *bury;  /* deferred end of a dead VM, which cannot be freed inside its own callback */
+    struct err death;       /* code 0 while alive */
     struct ready_waiter *waiters;
     size_t n_waiters;
     struct container **containers;
@@ -45,6 +50,12 @@ struct sandbox {
 static void die(struct sandbox *sb, const struct err *cause);
 
 /* Start and readiness. */
+
+static void add_console_tail(struct sandbox *sb, struct err *err) {
+    const char *tail = sb->vm ? vm_console_tail(sb->vm) : "";
+    err_append(err, "%s%s", *tail ? "; the last lines of the guest's console:\n" : "; the guest's console is empty",
+               tail);
+}
 
 void sandbox_mark(struct sandbox *sb, const char *step) {
     uint64_t now = now_usec();
@@ -64,6 +75,8 @@ static void tell_waiters(struct sandbox *sb, const struct err *err) {
 
 static void on_hello(void *userdata, ProtobufCMessage **reply, const struct err *err) {
     struct sandbox *sb = userdata;
+    if (err && !ttrpc_client_is_ready(sb->agent))
+        return; /* on_agent_closed follows, and then the VM's own cause */
     if (err) {
         struct err e = *err;
         err_wrap(&e, "the agent did not come up");
@@ -103,6 +116,15 @@ static void on_agent_ready(struct ttrpc_client *c, void *userdata) {
         die(sb, &err);
 }
 
+static int on_grace_over(sd_event_source *source, uint64_t usec, void *userdata) {
+    (void)source;
+    (void)usec;
+    struct sandbox *sb = userdata;
+    add_console_tail(sb, &sb->channel_err);
+    die(sb, &sb->channel_err);
+    return 0;
+}
+
 static void on_agent_closed(struct ttrpc_client *c, const struct err *err, void *userdata) {
     (void)c;
     struct sandbox *sb = userdata;
@@ -110,7 +132,13 @@ static void on_agent_closed(struct ttrpc_client *c, const struct err *err, void 
     if (e.code == 0)
         err_set(&e, ECONNRESET, "closed by the guest");
     err_wrap(&e, "the channel to the agent is lost");
-    die(sb, &e);
+    /* When the guest panics or QEMU dies, the channel goes first and the cause comes a moment later. */
+    sb->channel_err = e;
+    if (sb->grace || sb->death.code)
+        return;
+    if (sd_event_add_time_relative(sb->event, &sb->grace, CLOCK_MONOTONIC, CHANNEL_GRACE_USEC, 0, on_grace_over, sb) <
+        0)
+        die(sb, &e);
 }
 
 static const struct ttrpc_client_ops agent_ops = {.ready = on_agent_ready, .closed = on_agent_closed};
@@ -121,7 +149,14 @@ static void on_vm_died(void *userdata, const struct err *err) {
 
 static void on_console_line(void *userdata, const char *line) {
     struct sandbox *sb = userdata;
-    if (sb->config.guest_console)
+    if (!sb->config.guest_console || sb->console_bytes > sb->config.guest_log_max)
+        return;
+    /* The guest may not fill the host's disk. */
+    sb->console_bytes += strlen(line) + 1;
+    if (sb->console_bytes > sb->config.guest_log_max)
+        log_warn("the guest wrote more than %llu bytes to its console ([log] guest_log_max): the rest is dropped",
+                 (unsigned long long)sb->config.guest_log_max);
+    else
         log_info("guest: %s", line);
 }
 
@@ -134,9 +169,7 @@ static int on_boot_deadline(sd_event_source *source, uint64_t usec, void *userda
     struct err err = ERR_INIT;
     err_set(&err, ETIMEDOUT, "the agent did not answer within %.0f s ([vm] boot_timeout)",
             (double)sb->config.boot_timeout / (double)USEC_PER_SEC);
-    const char *tail = vm_console_tail(sb->vm);
-    err_append(&err, "%s%s", *tail ? "; the last lines of the guest's console:\n" : "; the guest's console is empty",
-               tail);
+    add_console_tail(sb, &err);
     die(sb, &err);
     return 0;
 }
@@ -229,8 +262,8 @@ int sandbox_when_ready(struct sandbox *sb, sandbox_done_fn fn, void *userdata, s
 static int on_bury(sd_event_source *source, void *userdata) {
     (void)source;
     struct sandbox *sb = userdata;
-    /* Calls to the agent fail now; what they answer is made from `death` (sandbox_cause). */
     sb->agent = ttrpc_client_free(sb->agent);
+    calls_fail(&sb->calls, &sb->death);
     sb->vm = vm_free(sb->vm);
     for (size_t i = 0; i < sb->n_containers; i++)
         container_lost(sb->containers[i]);
@@ -253,6 +286,7 @@ static void die(struct sandbox *sb, const struct err *cause) {
     err_wrap(&sb->death, "the VM of sandbox %s", sb->id);
     log_error("%s", sb->death.msg);
     sb->boot_deadline = sd_event_source_disable_unref(sb->boot_deadline);
+    sb->grace = sd_event_source_disable_unref(sb->grace);
     (void)lifecycle_move(&sandbox_lifecycle, &sb->state, SANDBOX_STOPPED, sb->id, NULL);
     (void)sd_event_source_set_enabled(sb->bury, SD_EVENT_ONESHOT);
 }
@@ -290,13 +324,15 @@ struct sandbox *sandbox_free(struct sandbox *sb) {
     tell_waiters(sb, &sb->death);
     for (size_t i = 0; i < CONSOLES_MAX; i++)
         sb->consoles[i] = process_free(sb->consoles[i]);
+    sb->agent = ttrpc_client_free(sb->agent);
+    calls_fail(&sb->calls, &sb->death);
     while (sb->n_containers)
         sandbox_remove(sb, sb->containers[sb->n_containers - 1]);
     free(sb->containers);
-    sb->agent = ttrpc_client_free(sb->agent);
     sb->vm = vm_free(sb->vm);
     share_close(&sb->share);
     sd_event_source_disable_unref(sb->boot_deadline);
+    sd_event_source_disable_unref(sb->grace);
     sd_event_source_disable_unref(sb->bury);
     sd_event_unref(sb->event);
     free(sb->id);
@@ -351,18 +387,13 @@ const char *sandbox_accel_name(const struct sandbox *sb) {
     return sb->accel == ACCEL_KVM ? "kvm" : "tcg";
 }
 
-const struct err *sandbox_cause(const struct sandbox *sb, const struct err *err) {
-    return sb->death.code ? &sb->death : err;
-}
-
 int sandbox_call(struct sandbox *sb, const char *method, const ProtobufCMessage *request, ttrpc_reply_fn fn,
-                 void *userdata, struct ttrpc_call **ret_call, struct err *err) {
+                 void *userdata, struct sandbox_call **ret_call, struct err *err) {
     if (sb->death.code)
         return err_copy(err, &sb->death);
     if (!sb->agent)
         return err_set(err, ENOTCONN, "sandbox %s: its VM is not running", sb->id);
-    return ttrpc_client_call(sb->agent, &stasis__agent__v1__agent__descriptor, method, request, sb->config.rpc_timeout,
-                             fn, userdata, ret_call, err);
+    return call_start(&sb->calls, sb->agent, method, request, sb->config.rpc_timeout, fn, userdata, ret_call, err);
 }
 
 struct container *sandbox_find(const struct sandbox *sb, const char *id) {

@@ -14,6 +14,7 @@
 #include "base/err.h"
 #include "base/util.h"
 #include "proto/agent.pb-c.h"
+#include "sandbox/call.h"
 #include "sandbox/lifecycle.h"
 #include "sandbox/share.h"
 #include "ttrpc/client.h"
@@ -59,12 +60,9 @@ const char *sandbox_agent_version(const struct sandbox *sb);
 const char *sandbox_kernel_version(const struct sandbox *sb);
 const char *sandbox_accel_name(const struct sandbox *sb);
 
-/* A call to the agent with the configured deadline. Errors: -ENOTCONN with the cause of death when the VM is gone. */
+/* A call to the agent with the configured deadline (call.h). When the VM is gone, the error is why. */
 int sandbox_call(struct sandbox *sb, const char *method, const ProtobufCMessage *request, ttrpc_reply_fn fn,
-                 void *userdata, struct ttrpc_call **ret_call, struct err *err);
-
-/* Why a call to the agent failed: the end of the VM, if that is what happened, else err itself. */
-const struct err *sandbox_cause(const struct sandbox *sb, const struct err *err);
+                 void *userdata, struct sandbox_call **ret_call, struct err *err);
 
 /* Containers, by id. */
 struct container *sandbox_find(const struct sandbox *sb, const char *id);

@@ -3,11 +3,13 @@
 
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/major.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #include "base/fd.h"
 #include "base/log.h"
@@ -131,7 +133,7 @@ static ssize_t put(struct stream *s) {
     do {
         if (s->kind == FD_SOCKET)
             n = send(s->fd, s->out, s->out_len, MSG_DONTWAIT | MSG_NOSIGNAL);
-        else if (s->kind == FD_SHARED && !(fd_wait(s->fd, POLLOUT, 0) & POLLOUT))
+        else if (s->kind == FD_SHARED && !(fd_wait(s->fd, POLLOUT, 0) & (POLLOUT | POLLERR)))
             return -EAGAIN;
         else
             n = write(s->fd, s->out, s->kind == FD_SHARED ? MIN(s->out_len, (size_t)PIPE_BUF) : s->out_len);
@@ -197,7 +199,7 @@ static ssize_t get(struct stream *s) {
     do {
         if (s->kind == FD_SOCKET)
             n = recv(s->fd, s->in, STREAM_INPUT_CHUNK, MSG_DONTWAIT);
-        else if (s->kind == FD_SHARED && !(fd_wait(s->fd, POLLIN, 0) & (POLLIN | POLLHUP)))
+        else if (s->kind == FD_SHARED && !(fd_wait(s->fd, POLLIN, 0) & (POLLIN | POLLHUP | POLLERR)))
             return -EAGAIN;
         else
             n = read(s->fd, s->in, STREAM_INPUT_CHUNK);
@@ -281,6 +283,9 @@ static enum fd_kind prepare_fd(int *fd, bool input) {
         return FD_FILE;
     if (S_ISSOCK(st.st_mode))
         return FD_SOCKET;
+    /* Opening a pty's master again would make another pty. */
+    if (S_ISCHR(st.st_mode) && st.st_rdev == makedev(TTYAUX_MAJOR, 2))
+        return FD_SHARED;
     char path[64];
     snprintf(path, sizeof(path), "/proc/self/fd/%d", *fd);
     int own = open(path, (input ? O_RDONLY : O_WRONLY) | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);

@@ -16,10 +16,6 @@ struct call {
     struct process *console;
 };
 
-void service_fail(struct service *s, struct ttrpc_request *req, const struct err *err) {
-    ttrpc_fail(req, err->code == ECANCELED ? sandbox_cause(s->sb, err) : err);
-}
-
 int service_take_stdio(struct ttrpc_request *req, const char *uri, const char *what, int *ret, struct err *err) {
     if (*uri == '\0') {
         *ret = -1;
@@ -48,7 +44,7 @@ static struct call *call_new(struct service *s, struct ttrpc_request *req) {
 }
 
 static void call_fail(struct call *c, const struct err *err) {
-    service_fail(c->s, c->req, err);
+    ttrpc_fail(c->req, err);
     free(c);
 }
 

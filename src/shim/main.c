@@ -95,7 +95,12 @@ static int open_log(const struct options *o, const char *dir, const struct confi
             return err_set(err, EINVAL, "invalid log format \"%s\": text or json", o->log_format);
         log_set_format(format);
     }
-    return log_open(o->log ? o->log : own, err);
+    int r = log_open(o->log ? o->log : own, err);
+    /* What others write to stderr, a failed assertion in a library say, belongs there too. Until now stderr was the
+     * caller's, who shows it when this daemon could not even begin. */
+    if (r >= 0 && dup2(log_get_fd(), STDERR_FILENO) < 0)
+        r = err_errno(err, errno, "cannot redirect stderr to the log");
+    return r;
 }
 
 /* Own mount namespace: what this daemon mounts is seen by nobody else and goes when it goes. Mounts made on the host

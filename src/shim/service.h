@@ -22,6 +22,3 @@ int service_add_control(struct service *s, struct err *err);
 
 /* The next fd of the request for the URI "fd://", -1 for "". Others are -EOPNOTSUPP. */
 int service_take_stdio(struct ttrpc_request *req, const char *uri, const char *what, int *ret, struct err *err);
-
-/* Answers with the error, which the end of the VM may have caused. */
-void service_fail(struct service *s, struct ttrpc_request *req, const struct err *err);

@@ -7,8 +7,10 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/path.h"
+#include "oci/spec.h"
 #include "proto/sandbox.pb-c.h"
 #include "proto/task.pb-c.h"
 #include "sandbox/container.h"
@@ -48,7 +50,7 @@ static struct call *call_new(struct service *s, struct ttrpc_request *req) {
 }
 
 static void call_fail(struct call *c, const struct err *err) {
-    service_fail(c->s, c->req, err);
+    ttrpc_fail(c->req, err);
     free(c);
 }
 
@@ -260,7 +262,7 @@ static void handle_state(struct ttrpc_request *req, const ProtobufCMessage *msg,
     struct err err = ERR_INIT;
     struct process *p;
     if (find_process(s, in->id, in->exec_id, &p, &err) < 0) {
-        service_fail(s, req, &err);
+        ttrpc_fail(req, &err);
         return;
     }
     struct container *ctr = process_container(p);
@@ -337,7 +339,7 @@ static int exec(struct service *s, struct ttrpc_request *req, const Containerd__
 static void handle_exec(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata) {
     struct err err = ERR_INIT;
     if (exec(userdata, req, (const void *)msg, &err) < 0)
-        service_fail(userdata, req, &err);
+        ttrpc_fail(req, &err);
     else
         ttrpc_reply(req, NULL);
 }
@@ -449,12 +451,27 @@ static void handle_close_io(struct ttrpc_request *req, const ProtobufCMessage *m
     struct err err = ERR_INIT;
     struct process *p;
     if (find_process(s, in->id, in->exec_id, &p, &err) < 0) {
-        service_fail(s, req, &err);
+        ttrpc_fail(req, &err);
         return;
     }
     if (in->stdin)
         process_close_input(p);
     ttrpc_reply(req, NULL);
+}
+
+static int resources_for_guest(const Containerd__Task__V2__UpdateTaskRequest *in, char **ret, struct err *err) {
+    cleanup_json json_t *resources = NULL;
+    cleanup_json json_t *guest = NULL;
+    cleanup_strv struct strv notes = {0};
+    int r = json_parse("resources", (const char *)in->resources->value.data, in->resources->value.len, &resources, err);
+    if (r == 0)
+        r = oci_resources_for_guest(resources, &guest, &notes, err);
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < notes.n; i++)
+        log_warn("container %s: update: %s", in->id, notes.v[i]);
+    *ret = json_text(guest, JSON_COMPACT);
+    return *ret ? 0 : err_set(err, ENOMEM, "out of memory");
 }
 
 static void handle_update(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata) {
@@ -474,9 +491,15 @@ static void handle_update(struct ttrpc_request *req, const ProtobufCMessage *msg
         call_fail(c, &err);
         return;
     }
+    cleanup_free char *text = NULL;
+    if (resources_for_guest(in, &text, &err) < 0) {
+        call_fail(c, &err);
+        return;
+    }
     Stasis__Agent__V1__UpdateRequest out = STASIS__AGENT__V1__UPDATE_REQUEST__INIT;
     out.id = in->id;
-    out.resources = in->resources->value;
+    out.resources.data = (uint8_t *)text;
+    out.resources.len = strlen(text);
     forward(c, "Update", &out.base, on_forwarded);
 }
 

@@ -11,9 +11,12 @@
  *        magic u32 | type u8 | 0 u8 u8 u8 | length u32 | session u64 | payload | session u64
  *    (big-endian, payload at most CHANNEL_PAYLOAD_MAX). The host opens a session with a random number: it sends SYNC
  *    packets (version in the payload) until an ACK with its session comes, and enough of them that a guest waiting for
- * the rest of an old packet gets past it. The guest answers the newest SYNC, drops all state of the session before it
- * and takes only packets whose session, at both ends, is the current one. Out of step, both scan for the magic; a
- * payload is never scanned, so its content cannot open a session.
+ *    the rest of an old packet gets past it. The guest answers the newest SYNC, drops all state of the session before
+ *    it and takes only packets whose session, at both ends, is the current one. Out of step, the guest scans for the
+ *    magic, but never through a payload, so that its content cannot open a session; the host looks for the ACK with its
+ *    own number, which nothing sent before can contain. A guest that loses a session (a broken packet, or a negative
+ *    return from data()) says so with a RESET, on which the host closes; the guest then waits for the next SYNC. In the
+ *    guest the port outlives its hosts: while none is connected nothing is closed, and nothing spins.
  *
  * All callbacks come from the event loop, never from within a call to this interface. The object may be freed from
  * inside its own callbacks.

@@ -167,12 +167,14 @@ static int setup(void *userdata, struct err *err) {
 }
 
 int jail_spawn(const struct jail_spec *jail, const struct proc_spec *spec, struct proc *ret, struct err *err) {
-    static char *const env[] = {(char *)(uintptr_t) "PATH=/usr/bin:/bin", (char *)(uintptr_t) "LC_ALL=C.UTF-8", NULL};
+    char path[] = "PATH=/usr/bin:/bin", locale[] = "LC_ALL=C.UTF-8";
+    char *const env[] = {path, locale, NULL};
+    struct jail_spec j = *jail;
     struct proc_spec s = *spec;
     s.clone_flags = NAMESPACES;
     s.new_session = true;
     s.env = env;
     s.setup = setup;
-    s.userdata = (void *)(uintptr_t)jail;
+    s.userdata = &j;
     return proc_spawn(&s, ret, err);
 }

@@ -15,7 +15,7 @@
 enum phase { PHASE_GREETING, PHASE_NEGOTIATION, PHASE_READY, PHASE_CLOSED };
 
 #define IN_KEEP ((size_t)16384) /* bytes of the input buffer that stay when it is empty */
-#define NEGOTIATION_ID 0 /* of qmp_capabilities; commands count from 1 */
+#define NEGOTIATION_ID 0        /* of qmp_capabilities; commands count from 1 */
 
 struct command {
     struct command *next;

@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #include "base/fd.h"
-#include "base/log.h"
 #include "base/util.h"
 #include "vm/child.h"
 #include "vm/console.h"
@@ -45,6 +44,7 @@ struct vm {
     bool dead;         /* died() was called */
     char shutdown[64]; /* the reason QEMU gave when the guest ended; "" if it did not */
     char panic[256];   /* the guest kernel's last words */
+    char qmp_end[256]; /* why the QMP connection is over */
     struct vm_timings timings;
 };
 
@@ -80,7 +80,7 @@ static bool find_cause(struct vm *vm, struct err *err) {
     else if (virtiofsd)
         child_describe_end(vm->virtiofsd, err);
     else
-        err_set(err, EIO, "QEMU closed its QMP connection");
+        err_set(err, EIO, "%s", vm->qmp_end);
     return true;
 }
 
@@ -148,8 +148,7 @@ static void on_qmp_event(void *userdata, const char *name, const json_t *data) {
 
 static void on_qmp_closed(void *userdata, const struct err *err) {
     struct vm *vm = userdata;
-    if (!vm->dead && err->code != ENOTCONN)
-        log_error("%s", err->msg); /* a broken protocol is worth its own line; the end of the stream is not */
+    snprintf(vm->qmp_end, sizeof(vm->qmp_end), "%.*s", (int)sizeof(vm->qmp_end) - 1, err->msg);
     check_death(vm);
 }
 
@@ -241,7 +240,7 @@ static int start_qemu(struct vm *vm, const struct vm_spec *spec, const struct wi
 
 /* Makes the streams, and puts our ends to use. */
 static int connect_parts(struct vm *vm, struct wiring *w, int *ret_agent_fd, struct err *err) {
-    cleanup_free char *qmp_name = str_printf("sandbox %s: QMP", vm->id);
+    cleanup_free char *qmp_name = str_printf("QMP of sandbox %s", vm->id);
     if (!qmp_name)
         return err_set(err, ENOMEM, "out of memory");
     int qmp_fd = -1, console_fd = -1;

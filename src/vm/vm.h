@@ -26,11 +26,11 @@ struct vm_spec {
     const char *guest_dir; /* vmlinux, initramfs, root.img */
     const char *share_dir; /* mounted in this process's mount namespace with shared propagation; the guest sees its top
                               read-only */
-    enum accel accel;      /* ACCEL_KVM or ACCEL_TCG (accel_resolve), not AUTO */
-    uint64_t memory;       /* bytes, multiple of 2 MiB */
-    uint32_t cpus;
     const char *kernel_params; /* appended to the command line; "" */
-    bool agent_debug;          /* agent.log=debug */
+    uint64_t memory;           /* bytes, multiple of 2 MiB */
+    uint32_t cpus;
+    enum accel accel; /* ACCEL_KVM or ACCEL_TCG (accel_resolve), not AUTO */
+    bool agent_debug; /* agent.log=debug */
 };
 
 struct vm_ops {

@@ -22,6 +22,7 @@
 
 #include "agent/children.h"
 #include "base/err.h"
+#include "base/log.h"
 #include "base/util.h"
 #include "tmpdir.h"
 
@@ -52,6 +53,7 @@ static inline int fixture_setup(void **state) {
         children_new(f->event, &f->children, NULL) < 0)
         return -1;
     signal(SIGPIPE, SIG_IGN);
+    log_set_level(LOG_LEVEL_ERROR); /* the stand-ins for cgroups make for warnings */
     f->dir = dir;
     *state = f;
     return 0;
@@ -78,24 +80,24 @@ static inline int fixture_teardown(void **state) {
  */
 static inline char *write_fake_crun(const struct tmpdir *t) {
     char *path = tmpdir_path(t, "crun");
-    cleanup_free char *text = str_printf(
-        "#!/bin/sh\n"
-        "d=%s\n"
-        "for a; do case $a in\n"
-        "--log=file:*) log=${a#--log=file:};;\n"
-        "--pid-file=*) pf=${a#--pid-file=};;\n"
-        "--process=*|--resources=*) cp \"${a#*=}\" $d/input;;\n"
-        "create|start|exec|delete|update) cmd=$a;;\n"
-        "esac; id=$a; done\n"
-        "echo \"$cmd $id\" >>$d/calls\n"
-        "[ -e $d/hang-$cmd ] && exec sleep 1000\n"
-        "while [ -e $d/wait-$cmd ]; do sleep 0.01; done\n"
-        "[ -e $d/fail-$cmd ] && { cat $d/fail-$cmd >$log; exit 1; }\n"
-        "case $cmd in create|exec)\n"
-        "if [ -e $d/program ]; then sh $d/program <&0 & else sleep 1000 <&0 & fi; echo $! >$pf;;\n"
-        "esac\n"
-        "exit 0\n",
-        t->path);
+    cleanup_free char *text =
+        str_printf("#!/bin/sh\n"
+                   "d=%s\n"
+                   "for a; do case $a in\n"
+                   "--log=file:*) log=${a#--log=file:};;\n"
+                   "--pid-file=*) pf=${a#--pid-file=};;\n"
+                   "--process=*|--resources=*) cp \"${a#*=}\" $d/input;;\n"
+                   "create|start|exec|delete|update) cmd=$a;;\n"
+                   "esac; id=$a; done\n"
+                   "echo \"$cmd $id\" >>$d/calls\n"
+                   "[ -e $d/hang-$cmd ] && exec sleep 1000\n"
+                   "while [ -e $d/wait-$cmd ]; do sleep 0.01; done\n"
+                   "[ -e $d/fail-$cmd ] && { cat $d/fail-$cmd >$log; exit 1; }\n"
+                   "case $cmd in create|exec)\n"
+                   "if [ -e $d/program ]; then sh $d/program <&0 & else sleep 1000 <&0 & fi; echo $! >$pf;;\n"
+                   "esac\n"
+                   "exit 0\n",
+                   t->path);
     tmpdir_write(t, "crun", text);
     if (chmod(path, 0755) < 0)
         abort();

@@ -22,8 +22,8 @@ static void test_found(void **state) {
     check("unix_diag", (const char *[]){"kernel/net/unix/unix_diag.ko"}, 1);
     check("unix-diag", (const char *[]){"kernel/net/unix/unix_diag.ko"}, 1);
     check("tcp_diag", (const char *[]){"kernel/net/ipv4/inet_diag.ko", "kernel/net/ipv4/tcp_diag.ko"}, 2);
-    check("a_b",
-          (const char *[]){"kernel/x/first.ko", "kernel/x/second.ko", "kernel/x/third.ko", "kernel/net/a-b.ko"}, 4);
+    check("a_b", (const char *[]){"kernel/x/first.ko", "kernel/x/second.ko", "kernel/x/third.ko", "kernel/net/a-b.ko"},
+          4);
     check("diag", (const char *[]){"kernel/net/diag.ko"}, 1);
     check("top", (const char *[]){"kernel/x/first.ko", "top.ko"}, 2);
 }

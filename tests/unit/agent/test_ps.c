@@ -95,12 +95,9 @@ static void test_list(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_stat),
-        cmocka_unit_test(test_bad_stat),
-        cmocka_unit_test(test_uid),
-        cmocka_unit_test(test_command),
-        cmocka_unit_test(test_self),
-        cmocka_unit_test_setup_teardown(test_list, tmpdir_setup, tmpdir_teardown),
+        cmocka_unit_test(test_stat), cmocka_unit_test(test_bad_stat),
+        cmocka_unit_test(test_uid),  cmocka_unit_test(test_command),
+        cmocka_unit_test(test_self), cmocka_unit_test_setup_teardown(test_list, tmpdir_setup, tmpdir_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -19,11 +19,13 @@ static void test_full(void **state) {
     struct tmpdir *t = *state;
     tmpdir_write(t, "pids.current", "3\n");
     tmpdir_write(t, "pids.max", "max\n");
-    tmpdir_write(t, "cpu.stat", "usage_usec 100\nuser_usec 60\nsystem_usec 40\nnr_periods 1\nnr_throttled 2\n"
-                                "throttled_usec 3\nnr_bursts 9\n");
-    tmpdir_write(t, "memory.stat", "anon 1\nfile 2\nslab_reclaimable 3\nworkingset_refault_anon 10\n"
-                                   "workingset_refault_file 5\nworkingset_restore_anon 7\nthp_fault_alloc 8\n"
-                                   "usage 999\nzswap 4\n");
+    tmpdir_write(t, "cpu.stat",
+                 "usage_usec 100\nuser_usec 60\nsystem_usec 40\nnr_periods 1\nnr_throttled 2\n"
+                 "throttled_usec 3\nnr_bursts 9\n");
+    tmpdir_write(t, "memory.stat",
+                 "anon 1\nfile 2\nslab_reclaimable 3\nworkingset_refault_anon 10\n"
+                 "workingset_refault_file 5\nworkingset_restore_anon 7\nthp_fault_alloc 8\n"
+                 "usage 999\nzswap 4\n");
     tmpdir_write(t, "memory.current", "4096\n");
     tmpdir_write(t, "memory.max", "1048576\n");
     tmpdir_write(t, "memory.swap.max", "max\n");

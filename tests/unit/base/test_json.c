@@ -95,7 +95,7 @@ static void big_numbers_are_folded(void **state) {
         assert_string_equal(text, cases[i].out);
     }
     /* not numbers before, nor after */
-    static const char *const bad[] = {"{\"a\":-18446744073709551615}", "{\"a\":018446744073709551615}",
+    static const char *const bad[] = {"{\"a\":-18446744073709551615}", "{\"a\":09446744073709551615}",
                                       "{\"a\":118446744073709551615}", "{\"a\":18446744073709551615x}",
                                       "{\"a\":18446744073709551615"};
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {

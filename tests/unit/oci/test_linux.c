@@ -129,7 +129,7 @@ static void rules(void **state) {
         {{{"linux.namespaces.0.path", "\"\""}}, "linux.namespaces.0", "{\"type\":\"pid\"}"},
         {{{NS(NET IPC UTS MNT)}},
          "linux.namespaces",
-         "[{\"type\":\"network\"},{\"type\":\"ipc\"},{\"type\":\"uts\"},{\"type\":\"mount\"}]",
+         "[{\"type\":\"network\"},{\"type\":\"ipc\"},{\"type\":\"uts\"},{\"type\":\"mount\"},{\"type\":\"cgroup\"}]",
          "linux.namespaces: no pid namespace: the container shares the guest's, not the host's"},
         {{{NS(NET PID UTS MNT)}},
          "hostname",

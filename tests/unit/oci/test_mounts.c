@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <sys/mount.h>
+#include <sys/sysmacros.h>
 
 #include "support.h"
 
@@ -69,12 +70,17 @@ static void refusals(void **state) {
         {{{"mounts.+", "{\"destination\":\"/dev\",\"type\":\"bind\",\"source\":\"/dev\"}"}},
          -EOPNOTSUPP,
          "mounts[7].source: /dev belongs to the host's kernel and cannot be used in a VM"},
+        {{{"mounts.+", "{\"destination\":\"/x\",\"type\":\"bind\",\"source\":\"#/disk\"}"}},
+         -EOPNOTSUPP,
+         "mounts[7].source: #/disk is a device of the host and cannot be used in a VM"},
         {{{"mounts.+", "{\"destination\":\"/x\",\"type\":\"bind\",\"source\":\"#/to-proc\"}"}},
          -EOPNOTSUPP,
          "mounts[7].source: #/to-proc belongs to the host's kernel and cannot be used in a VM"},
     };
     struct tmpdir *t = *state;
     assert_int_equal(symlinkat("/proc/sys/kernel", t->fd, "to-proc"), 0);
+    if (mknodat(t->fd, "disk", S_IFBLK | 0600, makedev(8, 0)) < 0)
+        skip(); /* no permission to make device nodes here */
     check_refusals(t, cases, ARRAY_SIZE(cases));
 }
 
@@ -212,6 +218,21 @@ static void dev_shm_of_the_host_is_storage(void **state) {
     assert_int_equal(g.notes.n, 0);
 }
 
+/* Wherever the node is on the host, in the guest it is in its usual place. */
+static void devices_are_known_by_their_numbers(void **state) {
+    struct tmpdir *t = *state;
+    if (mknodat(t->fd, "my-tun", S_IFCHR | 0600, makedev(10, 200)) < 0)
+        skip(); /* no permission to make device nodes here */
+    struct change changes[CHANGES_MAX] = {
+        {"mounts.+", "{\"destination\":\"/x\",\"type\":\"bind\",\"source\":\"#/my-tun\"}"}};
+    cleanup_json json_t *spec = changed_spec(changes, t->path);
+    cleanup_guest_spec struct oci_guest_spec g = {0};
+    assert_int_equal(oci_spec_for_guest(spec, "ctr1", t->path, &g, NULL), 0);
+    const json_t *m = json_array_get(json_object_get(g.spec, "mounts"), 7);
+    assert_string_equal(json_string_value(json_object_get(m, "source")), "/dev/net/tun");
+    assert_int_equal(g.n_mounts, 0);
+}
+
 /* It is what is there that counts, not what it is called. */
 static void kernel_file_systems_are_known_anywhere(void **state) {
     struct tmpdir *t = *state;
@@ -251,6 +272,7 @@ int main(void) {
         BUNDLE_TEST(rules),
         BUNDLE_TEST(shares),
         BUNDLE_TEST(dev_shm_of_the_host_is_storage),
+        BUNDLE_TEST(devices_are_known_by_their_numbers),
         BUNDLE_TEST(kernel_file_systems_are_known_anywhere),
         BUNDLE_TEST(there_is_a_bound),
     };

@@ -8,6 +8,7 @@ static void refusals(void **state) {
         {{{"ociVersion", "\"2.0.0\""}}, -EINVAL, "ociVersion: unsupported version \"2.0.0\"; stasis knows 1.x"},
         {{{"ociVersion", "\"\""}}, -EINVAL, "ociVersion: unsupported version \"\"; stasis knows 1.x"},
         {{{"ociVersion", "\"1.\""}}, -EINVAL, "ociVersion: unsupported version \"1.\"; stasis knows 1.x"},
+        {{{"ociVersion", "\"1x0\""}}, -EINVAL, "ociVersion: unsupported version \"1x0\"; stasis knows 1.x"},
         {{{"ociVersion", "\"10.0\""}}, -EINVAL, "ociVersion: unsupported version \"10.0\"; stasis knows 1.x"},
         {{{"root", NULL}}, -EINVAL, "root: is missing"},
         {{{"root", "\"rootfs\""}}, -EINVAL, "root: must be an object"},

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <fcntl.h>
+#include <grp.h>
+#include <linux/keyctl.h>
 #include <poll.h>
 #include <sched.h>
 #include <setjmp.h>
@@ -9,6 +11,7 @@
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -39,7 +42,12 @@ int harness_setup(void **state) {
     if (geteuid() != 0)
         return 0;
     struct harness *h = calloc(1, sizeof(*h));
-    h->dir = strdup("/tmp/stasis-test-XXXXXX");
+    assert_non_null(h);
+    /* Something the jailed one must not inherit. */
+    const gid_t groups[] = {4, 24};
+    assert_int_equal(setgroups(2, groups), 0);
+    assert_true(syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, "of-the-host") >= 0 || errno == ENOSYS);
+    h->dir = strdup("/tmp/stasis-vm-test-XXXXXX");
     assert_non_null(mkdtemp(h->dir));
     assert_int_equal(unshare(CLONE_NEWNS), 0);
     assert_int_equal(mount(NULL, "/", NULL, MS_SLAVE | MS_REC, NULL), 0);
@@ -77,7 +85,7 @@ int harness_teardown(void **state) {
 }
 
 int prisoner_start(const struct jail_spec *jail, struct prisoner *p, struct err *err) {
-    char *argv[] = {(char *)(uintptr_t) "jailed", NULL};
+    char name[] = "jailed", *argv[] = {name, NULL};
     int s[2];
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, s), 0);
     struct proc_spec spec = {

@@ -27,7 +27,8 @@ static void say(const char *text) {
 }
 
 static void result(long r) {
-    say(r < 0 ? strerrorname_np(errno) : "ok");
+    const char *name = r < 0 ? strerrorname_np(errno) : "ok";
+    say(name ? name : "an unknown error");
 }
 
 /* Names in the directory, sorted, each followed by a blank. */
@@ -131,6 +132,11 @@ static void keyring(void) {
     say(text);
 }
 
+static void variable(const char *name) {
+    const char *value = getenv(name);
+    say(value ? value : "unset");
+}
+
 static void answer(const char *what, const char *arg) {
     if (!strcmp(what, "list"))
         list(arg);
@@ -169,11 +175,11 @@ static void answer(const char *what, const char *arg) {
     else if (!strcmp(what, "ppid"))
         number(getppid());
     else if (!strcmp(what, "env"))
-        say(getenv(arg) ? getenv(arg) : "unset");
+        variable(arg);
     else if (!strcmp(what, "complain"))
         fprintf(stderr, "%s\n", arg);
     else if (!strcmp(what, "exit"))
-        exit(atoi(arg));
+        exit((int)strtol(arg, NULL, 10));
     else
         say("what?");
 }
@@ -234,9 +240,9 @@ static int play(const char *script) {
         else if (!strncmp(line, "follow", 6))
             read_to_the_end(connection);
         else if (!strncmp(line, "close ", 6))
-            close(atoi(arg));
+            close((int)strtol(arg, NULL, 10));
         else if (!strncmp(line, "exit ", 5))
-            return atoi(arg);
+            return (int)strtol(arg, NULL, 10);
         else if (!strncmp(line, "hang", 4))
             for (;;)
                 pause();

@@ -28,7 +28,7 @@ static void on_ended(void *userdata) {
 }
 
 static void start(const struct harness *h, struct fixture *f) {
-    char *argv[] = {(char *)(uintptr_t) "jailed", NULL};
+    char name[] = "jailed", *argv[] = {name, NULL};
     struct jail_spec jail = {.root = h->root, .uid = 0x50000001u, .nofile = 64};
     struct err err = ERR_INIT;
     int s[2];
@@ -59,8 +59,10 @@ static void an_exit_comes_with_the_last_words(void **state) {
     struct harness *h = *state;
     struct fixture f;
     struct err err = ERR_INIT;
-    if (!h)
+    if (!h) {
         skip();
+        return;
+    }
     start(h, &f);
     assert_false(child_has_ended(f.child));
     static const char words[] = "complain first\ncomplain \x1b[31mdisk on fire\nexit 7\n";
@@ -76,12 +78,33 @@ static void an_exit_comes_with_the_last_words(void **state) {
     stop(&f);
 }
 
+/* The kernel tells of the end before the loop has seen the last words. */
+static void the_last_words_may_come_late(void **state) {
+    struct harness *h = *state;
+    struct fixture f;
+    struct err err = ERR_INIT;
+    if (!h) {
+        skip();
+        return;
+    }
+    start(h, &f);
+    static const char words[] = "complain too late\nexit 7\n";
+    assert_int_equal(fd_write_all(f.fd, words, strlen(words)), 0);
+    for (uint64_t end = now_usec() + DEADLINE_USEC; !child_has_ended(f.child) && now_usec() < end;)
+        poll(NULL, 0, 1);
+    child_describe_end(f.child, &err);
+    assert_string_equal(err.msg, "helper exited with 7: too late");
+    stop(&f);
+}
+
 static void a_good_end(void **state) {
     struct harness *h = *state;
     struct fixture f;
     struct err err = ERR_INIT;
-    if (!h)
+    if (!h) {
         skip();
+        return;
+    }
     start(h, &f);
     assert_int_equal(fd_write_all(f.fd, "exit 0\n", 7), 0);
     run_until_ended(&f);
@@ -95,8 +118,10 @@ static void a_signal_is_named(void **state) {
     struct harness *h = *state;
     struct fixture f;
     struct err err = ERR_INIT;
-    if (!h)
+    if (!h) {
         skip();
+        return;
+    }
     start(h, &f);
     assert_int_equal(kill(child_pid(f.child), SIGKILL), 0);
     run_until_ended(&f);
@@ -110,8 +135,10 @@ static void freeing_kills(void **state) {
     struct harness *h = *state;
     struct fixture f;
     uint64_t start_time;
-    if (!h)
+    if (!h) {
         skip();
+        return;
+    }
     start(h, &f);
     pid_t pid = child_pid(f.child);
     assert_int_equal(proc_start_time(pid, &start_time), 0);
@@ -126,12 +153,14 @@ static void freeing_kills(void **state) {
 
 static void a_failed_start_leaves_nothing(void **state) {
     struct harness *h = *state;
-    char *argv[] = {(char *)(uintptr_t) "none", NULL};
+    char name[] = "none", *argv[] = {name, NULL};
     struct proc_spec spec = {.path = "/usr/bin/none", .argv = argv};
     struct fixture f = {0};
     struct err err = ERR_INIT;
-    if (!h)
+    if (!h) {
         skip();
+        return;
+    }
     struct jail_spec jail = {.root = h->root, .uid = 0x50000001u, .nofile = 64};
     assert_int_equal(sd_event_new(&f.event), 0);
     assert_int_equal(child_start(f.event, "helper", &jail, &spec, on_ended, &f, &f.child, &err), -ENOENT);
@@ -143,6 +172,7 @@ static void a_failed_start_leaves_nothing(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_exit_comes_with_the_last_words),
+        cmocka_unit_test(the_last_words_may_come_late),
         cmocka_unit_test(a_good_end),
         cmocka_unit_test(a_signal_is_named),
         cmocka_unit_test(freeing_kills),

@@ -369,14 +369,14 @@ static void an_endless_line_closes(void **state) {
 }
 
 static void a_long_line_within_the_limit_passes(void **state) {
+    static const char head[] = "{\"event\": \"BIG\", \"data\": {\"x\": \"", end[] = "\"}}\n";
     struct fixture *f = *state;
+    static char line[QMP_LINE_MAX - 4096];
     handshake(f);
-    size_t len = QMP_LINE_MAX - 4096;
-    cleanup_free char *line = malloc(len);
-    int head = snprintf(line, len, "{\"event\": \"BIG\", \"data\": {\"x\": \"");
-    memset(line + head, 'y', len - (size_t)head);
-    memcpy(line + len - 4, "\"}}\n", 4);
-    pour(f, line, len, len);
+    memset(line, 'y', sizeof(line));
+    memcpy(line, head, sizeof(head) - 1);
+    memcpy(line + sizeof(line) - (sizeof(end) - 1), end, sizeof(end) - 1);
+    pour(f, line, sizeof(line), sizeof(line));
     run_until(f, &f->events, 1);
     assert_string_equal(f->last_event, "BIG");
 }

@@ -1,0 +1,531 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Stands for containerd-shim-stasis-v2 in the tests of the CLI: the same command line, socket and calls, but the
+ * "guest" is this host and a container's process a child of this program. What it got is left in the bundle for the
+ * tests to look at (update.json). The annotation "mock" of the spec makes it misbehave: "die" (at Create),
+ * "fail" (Create answers with an error), "hang" (Create is never answered).
+ */
+#include <fcntl.h>
+#include <pty.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/path.h"
+#include "base/proc.h"
+#include "cli/pump.h"
+#include "oci/state.h"
+#include "proto/metrics.pb-c.h"
+#include "proto/sandbox.pb-c.h"
+#include "proto/task.pb-c.h"
+#include "ttrpc/server.h"
+
+#define PROCESSES_MAX 8
+#define WAITERS_MAX 8
+#define TEXT(s) ((char *)(uintptr_t)(s))
+
+struct process {
+    struct mock *mock;
+    bool used, terminal, started, exited;
+    char exec_id[64];
+    json_t *spec;
+    int fds[3]; /* stdin, stdout, stderr */
+    int master;
+    struct winsize size;
+    struct pump *in, *out;
+    pid_t pid, host_pid;
+    uint32_t status;
+    sd_event_source *child, *host;
+    struct ttrpc_request *waiters[WAITERS_MAX];
+    size_t n_waiters;
+};
+
+struct mock {
+    sd_event *event;
+    struct ttrpc_server *server;
+    const char *root, *id, *log;
+    char *dir, *bundle;
+    struct process processes[PROCESSES_MAX]; /* [0] is the container's init */
+    const char *status;
+};
+
+static void save(struct mock *m) {
+    struct process *p = &m->processes[0];
+    struct oci_container_state c = {
+        .id = TEXT(m->id),
+        .bundle = m->bundle,
+        .rootfs = TEXT("/"),
+        .status = m->status,
+        .pid = p->exited ? 0 : p->host_pid,
+        .created_wall_usec = now_wall_usec(),
+        .exit_status = p->status,
+    };
+    struct oci_sandbox_state s = {.id = TEXT(m->id), .daemon_pid = getpid(), .containers = &c, .n_containers = p->used};
+    (void)proc_start_time(getpid(), &s.daemon_start);
+    struct err err = ERR_INIT;
+    if (oci_sandbox_state_save(m->dir, &s, &err) < 0)
+        log_error("%s", err.msg);
+}
+
+static struct process *find(struct mock *m, const char *exec_id) {
+    for (size_t i = 0; i < PROCESSES_MAX; i++)
+        if (m->processes[i].used && strcmp(m->processes[i].exec_id, exec_id) == 0)
+            return &m->processes[i];
+    return NULL;
+}
+
+static void fail(struct ttrpc_request *req, int code, const char *msg) {
+    struct err err = ERR_INIT;
+    err_set(&err, code, "%s", msg);
+    ttrpc_fail(req, &err);
+}
+
+static struct process *find_or_fail(struct mock *m, const char *exec_id, struct ttrpc_request *req) {
+    struct process *p = find(m, exec_id);
+    if (!p)
+        fail(req, ENOENT, "no such process");
+    return p;
+}
+
+/* Exit: told when it has happened and the output is out. */
+
+static void tell(struct process *p) {
+    if (!p->exited || (p->out && !*pump_done(p->out)))
+        return;
+    p->fds[0] = fd_close(p->fds[0]);
+    p->fds[1] = fd_close(p->fds[1]);
+    for (size_t i = 0; i < p->n_waiters; i++) {
+        Containerd__Task__V2__WaitResponse out = CONTAINERD__TASK__V2__WAIT_RESPONSE__INIT;
+        out.exit_status = p->status;
+        ttrpc_reply(p->waiters[i], &out.base);
+    }
+    p->n_waiters = 0;
+}
+
+static int on_child(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
+    (void)s;
+    (void)fd;
+    (void)revents;
+    struct process *p = userdata;
+    int status;
+    if (waitpid(p->pid, &status, WNOHANG) <= 0)
+        return 0;
+    p->child = sd_event_source_disable_unref(p->child);
+    p->exited = true;
+    p->status = (uint32_t)proc_exit_code(status);
+    if (p == &p->mock->processes[0]) {
+        p->mock->status = "stopped";
+        save(p->mock);
+    }
+    tell(p);
+    return 0;
+}
+
+static void on_output_done(struct pump *pump, void *userdata) {
+    (void)pump;
+    tell(userdata);
+}
+
+static const struct pump_ops output_ops = {.done = on_output_done};
+static const struct pump_ops input_ops = {.done = NULL};
+
+static int on_host_gone(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
+    (void)fd;
+    (void)revents;
+    struct process *p = userdata;
+    sd_event_source_set_enabled(s, SD_EVENT_OFF);
+    if (p->pid > 0 && !p->exited)
+        kill(p->pid, SIGKILL);
+    return 0;
+}
+
+/* Start. */
+
+static const char *arg(const struct process *p, size_t i) {
+    return json_string_value(json_array_get(json_object_get(p->spec, "args"), i));
+}
+
+static void __attribute__((noreturn)) child(struct process *p) {
+    struct strv argv = {0}, env = {0};
+    prctl(PR_SET_PDEATHSIG, SIGKILL); /* as with a VM, nothing outlives the daemon */
+    for (size_t i = 0; arg(p, i); i++)
+        strv_add(&argv, arg(p, i));
+    size_t i;
+    json_t *v;
+    json_array_foreach(json_object_get(p->spec, "env"), i, v) strv_add(&env, json_string_value(v));
+    if (!p->terminal)
+        for (int fd = 0; fd < 3; fd++)
+            dup2(p->fds[fd] >= 0 ? p->fds[fd] : open("/dev/null", O_RDWR), fd);
+    syscall(SYS_close_range, 3u, ~0u, 0u);
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    signal(SIGPIPE, SIG_DFL);
+    if (chdir(json_string_value(json_object_get(p->spec, "cwd"))) == 0)
+        execve(argv.v[0], argv.v, env.v);
+    _exit(99);
+}
+
+static int start(struct process *p, struct err *err) {
+    const char *program = arg(p, 0);
+    if (access(program, F_OK) < 0)
+        return err_set(err, ENOENT, "exec: \"%s\": executable file not found in $PATH", program);
+    if (access(program, X_OK) < 0)
+        return err_set(err, EACCES, "exec: \"%s\": permission denied", program);
+    p->pid = p->terminal ? forkpty(&p->master, NULL, NULL, &p->size) : fork();
+    if (p->pid == 0)
+        child(p);
+    if (p->pid < 0)
+        return err_errno(err, errno, "fork");
+    p->started = true;
+    int r = 0;
+    if (p->terminal) {
+        /* Each end of a pump needs an fd of its own. */
+        fd_set_cloexec(p->master, true);
+        r = pump_new(p->mock->event, p->master, p->fds[1], &output_ops, p, &p->out, err);
+        if (r == 0)
+            r = pump_new(p->mock->event, p->fds[0], fcntl(p->master, F_DUPFD_CLOEXEC, 3), &input_ops, p, &p->in, err);
+    } else {
+        for (int i = 0; i < 3; i++)
+            p->fds[i] = fd_close(p->fds[i]);
+    }
+    int pidfd = (int)syscall(SYS_pidfd_open, p->pid, 0);
+    if (r == 0 && (r = sd_event_add_io(p->mock->event, &p->child, pidfd, EPOLLIN, on_child, p)) >= 0)
+        r = sd_event_source_set_io_fd_own(p->child, true);
+    return r;
+}
+
+/* New processes. */
+
+static void take_stdio(struct process *p, struct ttrpc_request *req, const char *in, const char *out, const char *err) {
+    const char *uris[] = {in, out, err};
+    for (size_t i = 0; i < ARRAY_SIZE(uris); i++)
+        p->fds[i] = strcmp(uris[i], "fd://") == 0 ? ttrpc_request_take_fd(req) : -1;
+}
+
+static struct process *add(struct mock *m, const char *exec_id, json_t *spec, bool terminal, uint32_t host_pid,
+                           uint32_t width, uint32_t height) {
+    for (size_t i = *exec_id ? 1 : 0; i < PROCESSES_MAX; i++) {
+        struct process *p = &m->processes[i];
+        if (p->used)
+            continue;
+        *p = (struct process){.mock = m, .used = true, .terminal = terminal, .master = -1, .spec = spec};
+        p->size.ws_col = (unsigned short)width;
+        p->size.ws_row = (unsigned short)height;
+        p->host_pid = (pid_t)host_pid;
+        snprintf(p->exec_id, sizeof(p->exec_id), "%s", exec_id);
+        int pidfd = host_pid ? (int)syscall(SYS_pidfd_open, (pid_t)host_pid, 0) : -1;
+        if (pidfd >= 0 && sd_event_add_io(m->event, &p->host, pidfd, EPOLLIN, on_host_gone, p) >= 0)
+            (void)sd_event_source_set_io_fd_own(p->host, true);
+        return p;
+    }
+    abort();
+}
+
+static void drop(struct process *p) {
+    sd_event_source_disable_unref(p->child);
+    sd_event_source_disable_unref(p->host);
+    pump_free(p->in);
+    pump_free(p->out);
+    if (p->pid > 0 && !p->exited)
+        kill(p->pid, SIGKILL);
+    for (size_t i = 0; i < p->n_waiters; i++) {
+        Containerd__Task__V2__WaitResponse out = CONTAINERD__TASK__V2__WAIT_RESPONSE__INIT;
+        out.exit_status = 137;
+        ttrpc_reply(p->waiters[i], &out.base);
+    }
+    for (size_t i = 0; i < 3; i++)
+        fd_close(p->fds[i]);
+    json_decref(p->spec);
+    p->used = false;
+}
+
+/* The Task service. */
+
+static void handle_create(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata) {
+    struct mock *m = userdata;
+    const Containerd__Task__V2__CreateTaskRequest *in = (const void *)msg;
+    Stasis__Sandbox__V1__CreateOptions *o =
+        stasis__sandbox__v1__create_options__unpack(NULL, in->options->value.len, in->options->value.data);
+    cleanup_free char *path = path_join(in->bundle, "config.json");
+    cleanup_json json_t *config = NULL;
+    if (!o || json_parse_file(path, &config, NULL) < 0)
+        abort();
+    const char *mode = json_string_value(json_object_get(json_object_get(config, "annotations"), "mock"));
+    if (mode && strcmp(mode, "die") == 0) {
+        log_error("the mock dies, as it was told");
+        _exit(1);
+    }
+    m->bundle = strdup(in->bundle);
+    struct process *p =
+        add(m, "", json_incref(json_object_get(config, "process")), in->terminal, o->init_pid, o->width, o->height);
+    take_stdio(p, req, in->stdin, in->stdout, in->stderr);
+    stasis__sandbox__v1__create_options__free_unpacked(o, NULL);
+    m->status = "creating";
+    save(m);
+    if (mode && strcmp(mode, "hang") == 0)
+        return;
+    if (mode && strcmp(mode, "fail") == 0) {
+        drop(p);
+        fail(req, EIO, "the mock fails, as it was told");
+        return;
+    }
+    m->status = "created";
+    save(m);
+    ttrpc_reply(req, NULL);
+}
+
+static void handle_exec(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata) {
+    const Containerd__Task__V2__ExecProcessRequest *in = (const void *)msg;
+    Stasis__Sandbox__V1__ExecSpec *spec =
+        stasis__sandbox__v1__exec_spec__unpack(NULL, in->spec->value.len, in->spec->value.data);
+    json_t *process = NULL;
+    if (!spec || json_parse("process", (const char *)spec->process.data, spec->process.len, &process, NULL) < 0)
+        abort();
+    struct process *p = add(userdata, in->exec_id, process, in->terminal, spec->pid, spec->width, spec->height);
+    take_stdio(p, req, in->stdin, in->stdout, in->stderr);
+    stasis__sandbox__v1__exec_spec__free_unpacked(spec, NULL);
+    ttrpc_reply(req, NULL);
+}
+
+static void handle_start(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata) {
+    struct mock *m = userdata;
+    const Containerd__Task__V2__StartRequest *in = (const void *)msg;
+    struct process *p = find_or_fail(m, in->exec_id, req);
+    struct err err = ERR_INIT;
+    if (!p)
+        return;
+    if (start(p, &err) < 0) {
+        ttrpc_fail(req, &err);
+        return;
+    }
+    if (!*in->exec_id) {
+        m->status = "running";
+        save(m);
+    }
+    ttrpc_reply(req, NULL);
+}
+
+static void handle_wait(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata) {
+    const Containerd__Task__V2__WaitRequest *in = (const void *)msg;
+    struct process *p = find_or_fail(userdata, in->exec_id, req);
+    if (!p)
+        return;
+    if (p->n_waiters == WAITERS_MAX)
+        abort();
+    p->waiters[p->n_waiters++] = req;
+    tell(p);
+}
+
+static void handle_kill(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata) {
+    const Containerd__Task__V2__KillRequest *in = (const void *)msg;
+    struct process *p = find_or_fail(userdata, in->exec_id, req);
+    if (!p)
+        return;
+    if (p->pid > 0 && !p->exited)
+        kill(p->pid, (int)in->signal);
+    ttrpc_reply(req, NULL);
+}
+
+static void handle_delete(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata) {
+    struct mock *m = userdata;
+    const Containerd__Task__V2__DeleteRequest *in = (const void *)msg;
+    struct process *p = find_or_fail(m, in->exec_id, req);
+    if (!p)
+        return;
+    drop(p);
+    save(m);
+    ttrpc_reply(req, NULL);
+}
+
+static void signal_init(struct ttrpc_request *req, struct mock *m, int sig, const char *status) {
+    kill(m->processes[0].pid, sig);
+    m->status = status;
+    save(m);
+    ttrpc_reply(req, NULL);
+}
+
+static void handle_pause(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata) {
+    (void)msg;
+    signal_init(req, userdata, SIGSTOP, "paused");
+}
+
+static void handle_resume(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata) {
+    (void)msg;
+    signal_init(req, userdata, SIGCONT, "running");
+}
+
+static void handle_resize(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata) {
+    const Containerd__Task__V2__ResizePtyRequest *in = (const void *)msg;
+    struct process *p = find_or_fail(userdata, in->exec_id, req);
+    if (!p)
+        return;
+    p->size = (struct winsize){.ws_col = (unsigned short)in->width, .ws_row = (unsigned short)in->height};
+    if (p->master >= 0)
+        ioctl(p->master, TIOCSWINSZ, &p->size);
+    ttrpc_reply(req, NULL);
+}
+
+static void handle_update(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata) {
+    struct mock *m = userdata;
+    const Containerd__Task__V2__UpdateTaskRequest *in = (const void *)msg;
+    cleanup_free char *path = path_join(m->bundle, "update.json");
+    (void)file_write_atomic(path, in->resources->value.data, in->resources->value.len, 0600, false, NULL);
+    ttrpc_reply(req, NULL);
+}
+
+static void handle_pids(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata) {
+    (void)msg;
+    (void)userdata;
+    uint8_t buf[256];
+    Stasis__Agent__V1__ProcessDetails d = STASIS__AGENT__V1__PROCESS_DETAILS__INIT;
+    Containerd__Task__V2__Any any = CONTAINERD__TASK__V2__ANY__INIT;
+    Containerd__Task__V2__ProcessInfo info = CONTAINERD__TASK__V2__PROCESS_INFO__INIT;
+    Containerd__Task__V2__PidsResponse out = CONTAINERD__TASK__V2__PIDS_RESPONSE__INIT;
+    Containerd__Task__V2__ProcessInfo *list[] = {&info};
+    d.pid = info.pid = 42;
+    d.tty = TEXT("?");
+    d.command = TEXT("/bin/mocked");
+    any.type_url = TEXT("stasis.agent.v1.ProcessDetails");
+    any.value.data = buf;
+    any.value.len = protobuf_c_message_pack(&d.base, buf);
+    info.info = &any;
+    out.processes = list;
+    out.n_processes = 1;
+    ttrpc_reply(req, &out.base);
+}
+
+/* Each call tells of one OOM kill more. */
+static void handle_stats(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata) {
+    (void)msg;
+    (void)userdata;
+    static uint64_t kills;
+    uint8_t buf[256];
+    Io__Containerd__Cgroups__V2__PidsStat pids = IO__CONTAINERD__CGROUPS__V2__PIDS_STAT__INIT;
+    Io__Containerd__Cgroups__V2__MemoryEvents events = IO__CONTAINERD__CGROUPS__V2__MEMORY_EVENTS__INIT;
+    Io__Containerd__Cgroups__V2__Metrics metrics = IO__CONTAINERD__CGROUPS__V2__METRICS__INIT;
+    Containerd__Task__V2__Any any = CONTAINERD__TASK__V2__ANY__INIT;
+    Containerd__Task__V2__StatsResponse out = CONTAINERD__TASK__V2__STATS_RESPONSE__INIT;
+    pids.current = 3;
+    events.oom_kill = kills++;
+    metrics.pids = &pids;
+    metrics.memory_events = &events;
+    any.type_url = TEXT("io.containerd.cgroups.v2.Metrics");
+    any.value.data = buf;
+    any.value.len = protobuf_c_message_pack(&metrics.base, buf);
+    out.stats = &any;
+    ttrpc_reply(req, &out.base);
+}
+
+static void handle_connect(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata) {
+    (void)msg;
+    (void)userdata;
+    ttrpc_reply(req, NULL);
+}
+
+static void handle_shutdown(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata) {
+    (void)msg;
+    struct mock *m = userdata;
+    ttrpc_reply(req, NULL);
+    (void)sd_event_exit(m->event, 0);
+}
+
+/* The sandbox service. */
+
+static void handle_info(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata) {
+    (void)msg;
+    (void)userdata;
+    Stasis__Sandbox__V1__InfoResponse out = STASIS__SANDBOX__V1__INFO_RESPONSE__INIT;
+    out.qemu_pid = 1;
+    out.accel = TEXT("tcg");
+    out.agent_version = TEXT("mock");
+    out.kernel_version = TEXT("6.mock");
+    ttrpc_reply(req, &out.base);
+}
+
+static void handle_check(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata) {
+    (void)msg;
+    (void)userdata;
+    Stasis__Agent__V1__CheckItem item = STASIS__AGENT__V1__CHECK_ITEM__INIT, *items[] = {&item};
+    Stasis__Agent__V1__CheckResponse out = STASIS__AGENT__V1__CHECK_RESPONSE__INIT;
+    item.name = TEXT("criu check");
+    item.detail = TEXT("Looks \x1b[1mgood.");
+    out.items = items;
+    out.n_items = 1;
+    out.criu_version = TEXT("4.mock");
+    out.checkpoint_works = true;
+    ttrpc_reply(req, &out.base);
+}
+
+static void handle_console(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata) {
+    const Stasis__Sandbox__V1__ConsoleRequest *in = (const void *)msg;
+    struct process *p =
+        add(userdata, in->exec_id, json_pack("{s:[s], s:[s], s:s}", "args", "/bin/sh", "env", "PS1=# ", "cwd", "/"),
+            true, 0, in->width, in->height);
+    struct err err = ERR_INIT;
+    take_stdio(p, req, in->stdin, in->stdout, "");
+    if (start(p, &err) < 0)
+        ttrpc_fail(req, &err);
+    else
+        ttrpc_reply(req, NULL);
+}
+
+static const struct ttrpc_handler task_handlers[] = {
+    {"Create", handle_create},   {"Start", handle_start},       {"Delete", handle_delete},
+    {"Pids", handle_pids},       {"Pause", handle_pause},       {"Resume", handle_resume},
+    {"Kill", handle_kill},       {"Exec", handle_exec},         {"Wait", handle_wait},
+    {"Update", handle_update},   {"ResizePty", handle_resize},  {"Stats", handle_stats},
+    {"Connect", handle_connect}, {"Shutdown", handle_shutdown}, {NULL, NULL},
+};
+static const struct ttrpc_handler sandbox_handlers[] = {
+    {"Info", handle_info}, {"Check", handle_check}, {"Console", handle_console}, {NULL, NULL}};
+static const struct ttrpc_service task_service = {.desc = &containerd__task__v2__task__descriptor,
+                                                  .handlers = task_handlers};
+static const struct ttrpc_service sandbox_service = {.desc = &stasis__sandbox__v1__sandbox__descriptor,
+                                                     .handlers = sandbox_handlers};
+
+int main(int argc, char **argv) {
+    struct mock m = {.status = "stopped"};
+    struct err err = ERR_INIT;
+    for (int i = 1; i + 1 < argc; i++) {
+        if (strcmp(argv[i], "-root") == 0)
+            m.root = argv[i + 1];
+        else if (strcmp(argv[i], "-id") == 0)
+            m.id = argv[i + 1];
+        else if (strcmp(argv[i], "-log") == 0)
+            m.log = argv[i + 1];
+    }
+    if (!m.root || !m.id || !m.log || strcmp(argv[argc - 1], "serve") != 0 || log_open(m.log, &err) < 0)
+        return 2;
+    m.dir = path_join(m.root, m.id);
+    signal(SIGPIPE, SIG_IGN);
+    int r = sd_event_new(&m.event);
+    if (r >= 0)
+        r = ttrpc_server_new(m.event, &m.server, &err);
+    if (r >= 0)
+        r = ttrpc_server_add(m.server, &task_service, &m, &err);
+    if (r >= 0)
+        r = ttrpc_server_add(m.server, &sandbox_service, &m, &err);
+    if (r >= 0)
+        r = ttrpc_server_listen(m.server, 3, &err);
+    if (r >= 0)
+        r = sd_event_loop(m.event);
+    if (r < 0)
+        log_error("%s", err.msg);
+    for (size_t i = 0; i < PROCESSES_MAX; i++)
+        if (m.processes[i].used)
+            drop(&m.processes[i]);
+    (void)ttrpc_server_flush(m.server, USEC_PER_SEC);
+    ttrpc_server_free(m.server);
+    sd_event_unref(m.event);
+    free(m.bundle);
+    free(m.dir);
+    return r < 0 ? 1 : 0;
+}
