@@ -42,7 +42,7 @@ struct agent {
     struct children *children;
     struct crun crun;
     struct ttrpc_server *server;
-    struct trim *trim; /* NULL in tests */
+    struct trim *trim;            /* NULL in tests */
     struct container *containers; /* list */
     size_t n_containers;
     struct process *consoles; /* list */

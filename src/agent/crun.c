@@ -39,6 +39,7 @@ static void op_free(struct op *op) {
         (void)unlink(file_of(op, files[i], path)); /* most operations have only some of them */
     fd_close(op->listen_fd);
     children_release(op->crun->children);
+    op->crun->running--;
     free(op);
 }
 
@@ -144,9 +145,13 @@ static int start(struct op *op, const struct crun_request *req, struct err *err)
 }
 
 int crun_run(struct crun *crun, const struct crun_request *req, crun_done_fn done, void *userdata, struct err *err) {
+    /* What ends or changes a process is never refused. */
+    if (req->makes_process && crun->running >= CRUN_PARALLEL_MAX)
+        return err_set(err, ENOSPC, "%u operations of crun are under way", crun->running);
     struct op *op = calloc(1, sizeof(*op));
     if (!op)
         return err_set(err, ENOMEM, "out of memory");
+    crun->running++;
     op->crun = crun;
     op->done = done;
     op->userdata = userdata;

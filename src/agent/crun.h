@@ -19,6 +19,7 @@
 #define CRUN_DIR "/run/stasis/op"
 #define CRUN_TIMEOUT_USEC (UINT64_C(60) * 1000000)
 #define CRUN_ARGS_MAX 12
+#define CRUN_PARALLEL_MAX 64 /* operations under way, beyond which no new process is made: each costs memory */
 
 struct crun {
     sd_event *event;
@@ -26,6 +27,7 @@ struct crun {
     const char *path; /* the program; tests put their own here */
     const char *dir;  /* must exist */
     uint64_t counter;
+    unsigned running;
 };
 
 /* What came of an operation. */
@@ -56,5 +58,5 @@ struct crun_request {
         .stdio = { -1, -1, -1 }                                                                                        \
     }
 
-/* Starts it. On failure `done` is not called. */
+/* Starts it. On failure `done` is not called. -ENOSPC: see CRUN_PARALLEL_MAX. */
 int crun_run(struct crun *crun, const struct crun_request *req, crun_done_fn done, void *userdata, struct err *err);

@@ -71,11 +71,12 @@ void cli_report(const struct cli *cli, const struct err *err) {
 }
 
 int cli_exit_code(const struct cli_command *command, const struct err *err) {
+    int failure = command && command->failure_code ? command->failure_code : 1;
     if (!command || !command->runs_process || !strstr(err->msg, "exec: "))
-        return 1;
+        return failure;
     if (err->code == ENOENT)
         return 127;
-    return err->code == EACCES || err->code == EPERM ? 126 : 1;
+    return err->code == EACCES || err->code == EPERM ? 126 : failure;
 }
 
 int cli_print_json(const json_t *v, unsigned indent, struct err *err) {

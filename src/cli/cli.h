@@ -42,6 +42,7 @@ struct cli_command {
     size_t values_size;     /* of the struct that the options fill; zeroed before */
     int min_args, max_args; /* after the options; max -1: any number */
     bool runs_process;      /* failures of the user's program to start end with 126 or 127 */
+    int failure_code;       /* exit code of other failures; 0: 1 */
     /* Returns the exit code (0 … 255), or a negative errno with err set. */
     int (*run)(struct cli *cli, const void *values, int n_args, char **args, struct err *err);
 };
@@ -64,7 +65,8 @@ int cli_load_config(const struct cli *cli, struct config *ret, struct err *err);
 
 /*
  * The exit code for an error: 127 when the user's program was not found and 126 when it could not be executed, which
- * the daemon reports as ENOENT and EACCES (or EPERM) with "exec: " in the message; 1 for everything else.
+ * the daemon reports as ENOENT and EACCES (or EPERM) with "exec: " in the message; for everything else 1, or what
+ * the command names (exec: 255, as runc).
  */
 int cli_exit_code(const struct cli_command *command, const struct err *err);
 

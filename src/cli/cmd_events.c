@@ -35,7 +35,10 @@ static int get_metrics(struct session *s, const char *id, Io__Containerd__Cgroup
     if (reply->stats && strcmp(reply->stats->type_url, TYPE_METRICS) == 0)
         *ret = io__containerd__cgroups__v2__metrics__unpack(NULL, reply->stats->value.len, reply->stats->value.data);
     protobuf_c_message_free_unpacked(&reply->base, NULL);
-    return *ret ? 0 : err_set(err, EPROTO, "the daemon's answer holds no " TYPE_METRICS);
+    if (*ret)
+        return 0;
+    err_set(err, EPROTO, "the daemon's answer holds no " TYPE_METRICS);
+    return -EPROTO;
 }
 
 #define OOMS_UNKNOWN UINT64_MAX

@@ -66,7 +66,7 @@ static int check(struct exec *e, int n_args, char **args, struct err *err) {
         r = err_set(err, EOPNOTSUPP, "--cgroup %s: the process runs in the container's cgroup", o->cgroup);
     if (r == 0)
         r = lookup_container(e->cli, e->id, &e->lookup, err);
-    if (r < 0)
+    if (r != 0)
         return r;
     const char *status = e->lookup.container->status;
     if (strcmp(status, "stopped") == 0)
@@ -177,12 +177,13 @@ const struct cli_command command_exec = {
                    "process is like the container's own (user, environment, capabilities, limits), changed\n"
                    "by the options.\n\n"
                    "In the foreground it ends with the exit code of the process (128 plus the signal if one\n"
-                   "killed it), 127 if the command was not found, 126 if it could not be executed, and 1 for\n"
+                   "killed it), 127 if the command was not found, 126 if it could not be executed, and 255 for\n"
                    "every other failure.",
     .options = {rows, ARRAY_SIZE(rows), .stop_at_first = true},
     .values_size = sizeof(struct options),
     .min_args = 1,
     .max_args = -1,
     .runs_process = true,
+    .failure_code = 255,
     .run = run,
 };

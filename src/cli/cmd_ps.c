@@ -66,7 +66,7 @@ static int run(struct cli *cli, const void *values, int n_args, char **args, str
     Containerd__Task__V2__PidsResponse *pids = NULL;
     if (r == 0)
         r = task_pids(&s, args[0], &pids, err);
-    if (r < 0)
+    if (r != 0)
         return r;
     r = json ? print_json(pids, err) : print_table(pids, err);
     protobuf_c_message_free_unpacked(&pids->base, NULL);

@@ -78,7 +78,7 @@ static void on_exit_status(void *userdata, ProtobufCMessage **reply, const struc
 /* Starts the wait and a call after it on the same connection: its answer proves that the wait was taken. */
 static int begin(struct watcher *w, struct err *err) {
     Containerd__Task__V2__ConnectRequest req = CONTAINERD__TASK__V2__CONNECT_REQUEST__INIT;
-    req.id = (char *)(uintptr_t)w->spec->container_id;
+    req.id = (char *)w->spec->container_id;
     int r = session_open(&w->session, w->spec->dir, RELEASE_TIMEOUT, err);
     if (r == 0)
         r = signals_watch(w->session.event, on_signal, w, err);

@@ -43,7 +43,7 @@ int process_parse_cap(const char *text, char *buf, size_t size, struct err *err)
 /* The array `key` of `obj`, made if it is not there. */
 static json_t *array_of(json_t *obj, const char *key) {
     json_t *a = json_object_get(obj, key);
-    if (a && json_is_array(a))
+    if (json_is_array(a))
         return a;
     a = json_array();
     return json_object_set_new(obj, key, a) < 0 ? NULL : a;
@@ -51,7 +51,7 @@ static json_t *array_of(json_t *obj, const char *key) {
 
 static json_t *object_of(json_t *obj, const char *key) {
     json_t *o = json_object_get(obj, key);
-    if (o && json_is_object(o))
+    if (json_is_object(o))
         return o;
     o = json_object();
     return json_object_set_new(obj, key, o) < 0 ? NULL : o;

@@ -112,10 +112,10 @@ char *sandbox_dir_log_tail(const struct sandbox_dir *d) {
     cleanup_free char *text = NULL;
     if (!file || file_read_at(AT_FDCWD, file, LOG_READ_MAX, &text, NULL, NULL) < 0)
         return strdup("");
-    char *end = text + strlen(text), *start = end;
+    char *end = text + strlen(text);
     while (end > text && end[-1] == '\n')
         *--end = '\0';
-    start = end;
+    char *start = end;
     for (unsigned lines = 0; start > text; start--)
         if (start[-1] == '\n' && ++lines == LOG_TAIL_LINES)
             break;

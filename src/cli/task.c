@@ -10,7 +10,7 @@
 #define TYPE_RESOURCES "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources"
 
 /* protobuf-c's messages have no const strings; they are only read from. */
-#define TEXT(s) ((char *)(uintptr_t)(s))
+#define TEXT(s) ((char *)(s))
 
 static const ProtobufCServiceDescriptor *const task = &containerd__task__v2__task__descriptor;
 static const ProtobufCServiceDescriptor *const sandbox = &stasis__sandbox__v1__sandbox__descriptor;

@@ -41,6 +41,9 @@ static void on_init_exited(struct process *p) {
 static const struct process_ops init_ops = {.exited = on_init_exited};
 
 static int begin(struct container *c, enum container_state to, sandbox_done_fn done, void *userdata, struct err *err) {
+    /* A container may stop while a start or its hooks are not over yet: those end first. */
+    if (c->op.done)
+        return err_set(err, EBUSY, "container %s: another operation is under way", c->id);
     int r = lifecycle_move(&container_lifecycle, &c->state, to, c->id, err);
     if (r == 0)
         c->op = (struct operation){.done = done, .userdata = userdata};

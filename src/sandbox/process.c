@@ -41,6 +41,8 @@ struct process {
     struct process_exit exit;
     struct waiter *waiters;
     size_t n_waiters;
+    bool telling; /* the waiters are being told: the memory is still needed */
+    bool freed;   /* process_free() was called meanwhile */
 };
 
 void process_stdio_close(struct process_stdio *io) {
@@ -67,14 +69,17 @@ static int on_tell(sd_event_source *source, void *userdata) {
         if (p->ops && p->ops->exited)
             p->ops->exited(p);
     }
-    struct waiter *waiters = TAKE_PTR(p->waiters);
-    size_t n = p->n_waiters;
+    /* A waiter may cancel others, wait again (then there is a next turn), or free the process, which tells the rest. */
     struct process_exit ex = p->exit;
-    p->n_waiters = 0;
-    /* A waiter may free the process: it is not touched from here on. */
-    for (size_t i = 0; i < n; i++)
-        waiters[i].fn(waiters[i].userdata, &ex);
-    free(waiters);
+    p->telling = true;
+    for (size_t n = p->n_waiters; n > 0 && p->n_waiters > 0; n--) {
+        struct waiter w = p->waiters[0];
+        p->waiters[0] = p->waiters[--p->n_waiters];
+        w.fn(w.userdata, &ex);
+    }
+    p->telling = false;
+    if (p->freed)
+        free(p);
     return 0;
 }
 
@@ -178,10 +183,16 @@ struct process *process_free(struct process *p) {
     sd_event_source_disable_unref(p->tell);
     if (!p->gone)
         p->exit = (struct process_exit){.status = EXIT_LOST, .wall_usec = now_wall_usec()};
-    for (size_t i = 0; i < p->n_waiters; i++)
-        p->waiters[i].fn(p->waiters[i].userdata, &p->exit);
+    while (p->n_waiters > 0) {
+        struct waiter w = p->waiters[--p->n_waiters];
+        w.fn(w.userdata, &p->exit);
+    }
     free(p->waiters);
-    free(p);
+    p->waiters = NULL;
+    if (p->telling)
+        p->freed = true; /* on_tell frees it */
+    else
+        free(p);
     return NULL;
 }
 

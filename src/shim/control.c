@@ -14,6 +14,7 @@ struct call {
     struct service *s;
     struct ttrpc_request *req;
     struct process *console;
+    char exec_id[ID_MAX + 1]; /* of it */
 };
 
 int service_take_stdio(struct ttrpc_request *req, const char *uri, const char *what, int *ret, struct err *err) {
@@ -105,6 +106,12 @@ static void handle_check(struct ttrpc_request *req, const ProtobufCMessage *msg,
 static void on_console(void *userdata, ProtobufCMessage **reply, const struct err *err) {
     struct call *c = userdata;
     struct err e = ERR_INIT;
+    /* It may have been deleted, or the sandbox with it, before the agent answered. */
+    if (sandbox_find_console(c->s->sb, c->exec_id) != c->console) {
+        err_set(&e, ECANCELED, "console %s was removed", c->exec_id);
+        call_fail(c, &e);
+        return;
+    }
     if (err) {
         e = *err;
     } else {
@@ -152,6 +159,7 @@ static int open_console(struct call *c, const Stasis__Sandbox__V1__ConsoleReques
     }
     (void)process_move(p, PROCESS_STARTING, NULL);
     c->console = p;
+    snprintf(c->exec_id, sizeof(c->exec_id), "%s", in->exec_id);
     Stasis__Agent__V1__ProcessId id = process_agent_id(p);
     Stasis__Agent__V1__ExecRequest out = STASIS__AGENT__V1__EXEC_REQUEST__INIT;
     out.id = &id;

@@ -30,7 +30,7 @@ typedef Containerd__Task__V2__Any any_t;
 struct call {
     struct service *s;
     struct ttrpc_request *req;
-    struct container *container; /* where the answer speaks of it */
+    struct process *process; /* that is waited for */
     char exec_id[ID_MAX + 1];
     struct process_exit exit;
     uint32_t pid;
@@ -293,6 +293,16 @@ static void on_process_exit(void *userdata, const struct process_exit *ex) {
     call_reply(c, &out.base);
 }
 
+/* Nobody waits for the answer any more. */
+static void on_wait_cancelled(struct ttrpc_request *req, void *userdata) {
+    (void)req;
+    struct call *c = userdata;
+    struct err err = ERR_INIT;
+    err_set(&err, ECANCELED, "the connection is lost");
+    process_wait_cancel(c->process, c);
+    call_fail(c, &err);
+}
+
 static void handle_wait(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata) {
     const Containerd__Task__V2__WaitRequest *in = (const void *)msg;
     struct call *c = call_new(userdata, req);
@@ -303,17 +313,22 @@ static void handle_wait(struct ttrpc_request *req, const ProtobufCMessage *msg, 
     int r = find_process(c->s, in->id, in->exec_id, &p, &err);
     if (r == 0)
         r = process_wait(p, on_process_exit, c, &err);
-    if (r < 0)
+    if (r < 0) {
         call_fail(c, &err);
+        return;
+    }
+    c->process = p; /* which tells its waiters before it is freed */
+    ttrpc_request_on_cancel(req, on_wait_cancelled, c);
 }
 
 static int exec(struct service *s, struct ttrpc_request *req, const Containerd__Task__V2__ExecProcessRequest *in,
                 struct err *err) {
     struct container *ctr;
     struct process_stdio io = PROCESS_STDIO_NONE;
-    int r = find_container(s, in->id, &ctr, err);
+    /* First, so that no fd of a refused request is left on the connection for the next one. */
+    int r = take_stdio(req, in->stdin, in->stdout, in->stderr, in->terminal, &io, err);
     if (r == 0)
-        r = take_stdio(req, in->stdin, in->stdout, in->stderr, in->terminal, &io, err);
+        r = find_container(s, in->id, &ctr, err);
     if (r == 0 && any_is(in->spec, TYPE_EXEC_SPEC)) {
         Stasis__Sandbox__V1__ExecSpec *spec =
             stasis__sandbox__v1__exec_spec__unpack(NULL, in->spec->value.len, in->spec->value.data);

@@ -22,7 +22,7 @@ start_sleeper() {
     wait_until 10 dead "$VIRTIOFSD"
     run stasis exec c1 true
     echo "$output"
-    [ "$status" = 1 ]
+    [ "$status" = 255 ]
     stasis delete c1
     [ ! -e "$R/c1" ]
 }
@@ -44,7 +44,7 @@ start_sleeper() {
     status_is c1 stopped
     run stasis exec c1 true
     echo "$output"
-    [ "$status" = 1 ]
+    [ "$status" = 255 ]
     stasis delete c1
     [ ! -e "$R/c1" ]
     start_sleeper
@@ -117,7 +117,7 @@ start_sleeper() {
     kill -STOP "$(jq .stasis.qemuPid "$R/c1/state.json")"
     run timeout 60 "$STASIS" --root "$R" --config "$T/conf" exec c1 true
     echo "$output"
-    [ "$status" = 1 ]
+    [ "$status" = 255 ]
     [[ $output == *answer* ]] || [[ $output == *"timed out"* ]] || [[ $output == *deadline* ]]
     timeout 60 "$STASIS" --root "$R" --config "$T/conf" delete --force c1
     [ ! -e "$R/c1" ]

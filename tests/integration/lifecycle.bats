@@ -40,7 +40,7 @@ teardown_file() { file_teardown; }
     [ "$status" = 1 ]
     run stasis exec c1 true
     echo "$output"
-    [ "$status" = 1 ]
+    [ "$status" = 255 ]
     stasis delete c1
     [ -z "$(stasis list -q)" ]
 }
@@ -92,7 +92,7 @@ P
     [ "$status" = 1 ]
     run stasis exec c1 true
     echo "$output"
-    [ "$status" = 1 ]
+    [ "$status" = 255 ]
     stasis resume c1
     status_is c1 running
     run stasis resume c1

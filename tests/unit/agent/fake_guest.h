@@ -37,7 +37,7 @@ static inline int guest_setup(void **state) {
         path = strdup("/");
     full = path_join(g->root, path);
     if (path_mkdirs(full, 0755, NULL) < 0 || mkdir(g->ops, 0700) < 0 || mkdir(g->bundles, 0700) < 0)
-        return -1;
+        abort();
     g->cgroup.fd = open(full, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     static const char *const files[] = {"cgroup.procs", "cgroup.kill", "cgroup.freeze", "memory.events"};
     for (size_t i = 0; i < ARRAY_SIZE(files); i++)
@@ -57,10 +57,8 @@ static inline bool guest_file_is(struct guest *g, const char *file, const char *
     return file_read_at(g->cgroup.fd, file, 4096, &text, NULL, NULL) == 0 && strcmp(text, want) == 0;
 }
 
-/* Whatever the test left is killed; nothing of it may be left on disk. */
-static inline int guest_teardown(void **state) {
-    struct guest *g = *state;
-    void *fixture = g->f;
+/* Whatever the test left is killed. */
+static inline void guest_clear(struct guest *g) {
     while (g->a.containers) {
         struct container *c = g->a.containers;
         (void)process_signal(c->init, SIGKILL, NULL);
@@ -68,6 +66,13 @@ static inline int guest_teardown(void **state) {
             (void)process_signal(p, SIGKILL, NULL);
         container_free(c);
     }
+}
+
+/* Nothing of it may be left on disk. */
+static inline int guest_teardown(void **state) {
+    struct guest *g = *state;
+    void *fixture = g->f;
+    guest_clear(g);
     int r = rmdir(g->bundles) < 0 || rmdir(g->ops) < 0 ? -1 : 0;
     close(g->cgroup.fd);
     free(g->crun);

@@ -94,11 +94,16 @@ static inline char *write_fake_crun(const struct tmpdir *t) {
                    "while [ -e $d/wait-$cmd ]; do sleep 0.01; done\n"
                    "[ -e $d/fail-$cmd ] && { cat $d/fail-$cmd >$log; exit 1; }\n"
                    "case $cmd in create|exec)\n"
-                   "if [ -e $d/program ]; then sh $d/program <&0 & else sleep 1000 <&0 & fi; echo $! >$pf;;\n"
+                   "exec 3<&0\n" /* a shell gives what it starts with & no stdin of its own accord */
+                   "[ -e $d/program ] && p=$d/program || p=$d/sleep\n"
+                   /* It begins when its parent is gone: a shell would reap a child that ends before it does. */
+                   "sh -c \"while [ -d /proc/$$ ]; do sleep 0.001; done; exec sh $p\" <&3 3<&- &\n"
+                   "echo $! >$pf;;\n"
                    "esac\n"
                    "exit 0\n",
                    t->path);
     tmpdir_write(t, "crun", text);
+    tmpdir_write(t, "sleep", "exec sleep 1000\n");
     if (chmod(path, 0755) < 0)
         abort();
     return path;

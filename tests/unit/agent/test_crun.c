@@ -125,6 +125,28 @@ static void test_failures(void **state) {
     free_crun(&c);
 }
 
+static void test_parallel_bound(void **state) {
+    struct fixture *f = *state;
+    struct crun c = new_crun(f);
+    struct crun_request req = CRUN_REQUEST_INIT;
+    struct result res = {0};
+    req.args[0] = "exec";
+    req.id = "c1";
+    req.makes_process = true;
+    tmpdir_write(f->dir, "wait-exec", "");
+    tmpdir_write(f->dir, "program", "exit 0");
+    for (unsigned i = 0; i < CRUN_PARALLEL_MAX; i++)
+        assert_int_equal(crun_run(&c, &req, on_done, &res, NULL), 0);
+    assert_int_equal(crun_run(&c, &req, on_done, &res, NULL), -ENOSPC);
+    req.args[0] = "delete";
+    req.makes_process = false;
+    assert_int_equal(crun_run(&c, &req, on_done, &res, NULL), 0);
+    tmpdir_remove(f->dir, "wait-exec");
+    RUN_UNTIL(f->event, res.n == CRUN_PARALLEL_MAX + 1);
+    assert_int_equal(c.running, 0);
+    free_crun(&c);
+}
+
 static void test_deadline(void **state) {
     struct fixture *f = *state;
     struct crun c = new_crun(f);
@@ -182,8 +204,8 @@ static void test_terminal(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        FIXTURE_TEST(test_plain),    FIXTURE_TEST(test_process),  FIXTURE_TEST(test_failures),
-        FIXTURE_TEST(test_deadline), FIXTURE_TEST(test_terminal),
+        FIXTURE_TEST(test_plain),          FIXTURE_TEST(test_process),  FIXTURE_TEST(test_failures),
+        FIXTURE_TEST(test_parallel_bound), FIXTURE_TEST(test_deadline), FIXTURE_TEST(test_terminal),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

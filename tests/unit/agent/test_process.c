@@ -26,13 +26,17 @@ static void on_waited(void *userdata, const struct process_exit *ex, const struc
     s->oom = ex->oom_killed;
 }
 
+struct output {
+    size_t len;
+    char text[100];
+};
+
 static void on_read(void *userdata, const uint8_t *data, size_t len, const struct err *err) {
-    char *out = userdata;
+    struct output *o = userdata;
     assert_null(err);
-    if (len)
-        strncat(out, (const char *)data, len);
-    else
-        strcat(out, "<eof>");
+    assert_true(o->len + len + 8 < sizeof(o->text));
+    o->len += (size_t)snprintf(o->text + o->len, sizeof(o->text) - o->len, "%.*s", len ? (int)len : 5,
+                               len ? (const char *)data : "<eof>");
 }
 
 /* Starts `sh -c script` with the process's pipes. */
@@ -65,7 +69,7 @@ static struct process *new_process(struct fixture *f, const char *id, bool stdio
 static void test_life(void **state) {
     struct fixture *f = *state;
     struct seen s = {0};
-    char out[100] = "", err_out[100] = "";
+    struct output out = {0}, err_out = {0};
     struct process *p = new_process(f, "e1", true, &s);
     assert_int_equal(process_signal(p, SIGTERM, NULL), -EBUSY);
     assert_int_equal(process_started(p, start(p, "read x; echo out $x; echo err >&2; exit 6"), -1, NULL), 0);
@@ -82,11 +86,11 @@ static void test_life(void **state) {
     assert_true(s.oom);
     /* What it wrote is still there. */
     for (int i = 0; i < 2; i++) {
-        assert_int_equal(reader_read(process_reader(p, 1), 100, on_read, out, NULL), 0);
-        assert_int_equal(reader_read(process_reader(p, 2), 100, on_read, err_out, NULL), 0);
+        assert_int_equal(reader_read(process_reader(p, 1), 100, on_read, &out, NULL), 0);
+        assert_int_equal(reader_read(process_reader(p, 2), 100, on_read, &err_out, NULL), 0);
     }
-    assert_string_equal(out, "out hey\n<eof>");
-    assert_string_equal(err_out, "err\n<eof>");
+    assert_string_equal(out.text, "out hey\n<eof>");
+    assert_string_equal(err_out.text, "err\n<eof>");
     assert_int_equal(process_wait(p, on_waited, &s, NULL), 0);
     assert_int_equal(s.waited, 3);
     assert_int_equal(process_signal(p, SIGTERM, NULL), -ESRCH);

@@ -32,7 +32,8 @@ static void test_stat(void **state) {
 static void test_bad_stat(void **state) {
     (void)state;
     struct ps_entry e;
-    const char *const bad[] = {"", "1", "1 (x", "1 x)", ")(", "x (y)" REST("0"), "1 (x) S", "1 (x) S 1 2 3 4 5 6 7"};
+    const char *const bad[] = {"", "1", "1 (x", "1 x)", ")(", "1 (x) S", "1 (x) S 1 2 3 4 5 6 7"};
+    assert_int_equal(ps_parse_stat("x (y)" REST("0"), &e), -EINVAL);
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
         assert_int_equal(ps_parse_stat(bad[i], &e), -EINVAL);
 }

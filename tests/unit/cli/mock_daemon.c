@@ -29,7 +29,7 @@
 
 #define PROCESSES_MAX 8
 #define WAITERS_MAX 8
-#define TEXT(s) ((char *)(uintptr_t)(s))
+#define TEXT(s) ((char *)(s))
 
 struct process {
     struct mock *mock;
@@ -152,9 +152,11 @@ static const char *arg(const struct process *p, size_t i) {
     return json_string_value(json_array_get(json_object_get(p->spec, "args"), i));
 }
 
-static void __attribute__((noreturn)) child(struct process *p) {
+static void __attribute__((noreturn)) child(struct process *p, pid_t parent) {
     struct strv argv = {0}, env = {0};
     prctl(PR_SET_PDEATHSIG, SIGKILL); /* as with a VM, nothing outlives the daemon */
+    if (getppid() != parent)          /* it died before the line above */
+        _exit(137);
     for (size_t i = 0; arg(p, i); i++)
         strv_add(&argv, arg(p, i));
     size_t i;
@@ -179,9 +181,10 @@ static int start(struct process *p, struct err *err) {
         return err_set(err, ENOENT, "exec: \"%s\": executable file not found in $PATH", program);
     if (access(program, X_OK) < 0)
         return err_set(err, EACCES, "exec: \"%s\": permission denied", program);
+    pid_t self = getpid();
     p->pid = p->terminal ? forkpty(&p->master, NULL, NULL, &p->size) : fork();
     if (p->pid == 0)
-        child(p);
+        child(p, self);
     if (p->pid < 0)
         return err_errno(err, errno, "fork");
     p->started = true;

@@ -28,7 +28,7 @@ struct program {
 };
 
 static inline void program_copy(const char *from, const char *to) {
-    char *argv[] = {(char *)"cp", (char *)(uintptr_t)from, (char *)(uintptr_t)to, NULL};
+    char *argv[] = {(char *)"cp", (char *)from, (char *)(uintptr_t)to, NULL};
     struct proc_spec spec = {.path = "cp", .argv = argv};
     assert_int_equal(proc_run(&spec, TEST_DEADLINE, NULL), 0);
 }

@@ -18,7 +18,7 @@ static void maps_exit_codes(void **state) {
     assert_int_equal(code_of(&command_create, EACCES, "exec: \"/etc\": permission denied"), 126);
     assert_int_equal(code_of(&command_run, EPERM, "exec: \"/etc\": permission denied"), 126);
     /* Only failures of the user's program, and only where it is started. */
-    assert_int_equal(code_of(&command_exec, ENOENT, "exec failed: container does not exist"), 1);
+    assert_int_equal(code_of(&command_exec, ENOENT, "exec failed: container does not exist"), 255);
     assert_int_equal(code_of(&command_run, EACCES, "cannot create directory /run/stasis: Permission denied"), 1);
     assert_int_equal(code_of(&command_run, EIO, nf), 1);
     assert_int_equal(code_of(&command_kill, ENOENT, nf), 1);

@@ -26,8 +26,8 @@ static void runs_a_command(void **state) {
     RUN(p, NULL, 127, "", "exec failed: exec: \"/no/such\": executable file not found in $PATH", "exec", "c1",
         "/no/such");
     RUN(p, NULL, 126, "", "exec failed: exec: \"/etc/passwd\": permission denied", "exec", "c1", "/etc/passwd");
-    RUN(p, NULL, 1, "", "process args cannot be empty", "exec", "c1");
-    RUN(p, NULL, 1, "", "--cgroup x", "exec", "--cgroup", "x", "c1", "true");
+    RUN(p, NULL, 255, "", "process args cannot be empty", "exec", "c1");
+    RUN(p, NULL, 255, "", "--cgroup x", "exec", "--cgroup", "x", "c1", "true");
 }
 
 static void runs_a_process_file(void **state) {
@@ -36,7 +36,7 @@ static void runs_a_process_file(void **state) {
     tmpdir_write(p->dir, "p.json",
                  "{\"args\":[\"/bin/sh\",\"-c\",\"exit 8\"],\"cwd\":\"/\",\"user\":{\"uid\":0,\"gid\":0}}");
     RUN(p, NULL, 8, "", NULL, "exec", "--process", file, "c1");
-    RUN(p, NULL, 1, "", "--process /no/such", "exec", "-p", "/no/such", "c1");
+    RUN(p, NULL, 255, "", "--process /no/such", "exec", "-p", "/no/such", "c1");
 }
 
 static void runs_detached(void **state) {

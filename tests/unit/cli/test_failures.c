@@ -11,7 +11,7 @@ static void refuses_bad_input(void **state) {
     RUN(p, NULL, 1, NULL, "flag provided but not defined: -bogus", "run", "--bogus", "c1");
     RUN(p, NULL, 3, "", "No help topic for 'bogus'", "bogus");
     RUN(p, NULL, 1, "", "container does not exist", "state", "c1");
-    RUN(p, NULL, 1, "", "exec failed: container does not exist", "exec", "c1", "true");
+    RUN(p, NULL, 255, "", "exec failed: container does not exist", "exec", "c1", "true");
     RUN(p, NULL, 1, "", "create failed: invalid container id \"../x\"", "create", "-b", b, "../x");
     RUN(p, NULL, 1, "", "create failed: bundle /no/such: No such file or directory", "create", "-b", "/no/such", "c1");
     RUN(p, NULL, 1, "", "--preserve-fds 1: open files cannot be passed into a virtual machine", "run", "--preserve-fds",

@@ -82,7 +82,7 @@ static void pauses_and_resumes(void **state) {
     RUN(p, NULL, 0, "", NULL, "pause", "c1");
     assert_true(STATUS_IS(p, "c1", "paused"));
     RUN(p, NULL, 1, "", "container not running", "pause", "c1");
-    RUN(p, NULL, 1, "", "cannot exec in a paused container (use --ignore-paused to override)", "exec", "c1", "true");
+    RUN(p, NULL, 255, "", "cannot exec in a paused container (use --ignore-paused to override)", "exec", "c1", "true");
     RUN(p, NULL, 0, "", NULL, "resume", "c1");
     assert_true(STATUS_IS(p, "c1", "running"));
     RUN(p, NULL, 0, "", NULL, "delete", "-f", "c1");

@@ -30,11 +30,12 @@ struct mock_agent {
     size_t n_writes, n_close_stdin;
     struct ttrpc_request *write; /* kept because of hold_write */
     bool hold_write;
-    bool input_gone;              /* the process closed its stdin: a write takes nothing */
-    struct ttrpc_request *kept;   /* by hold: the last request of a method without a rule of its own */
-    bool hold;                    /* keep it */
-    int fail;                     /* answer it with this errno instead */
-    struct ttrpc_request *waiter; /* of Wait */
+    bool input_gone;            /* the process closed its stdin: a write takes nothing */
+    struct ttrpc_request *kept; /* by hold: the last request of a method without a rule of its own */
+    bool hold;                  /* keep it */
+    int fail;                   /* answer it with this errno instead */
+    struct ttrpc_request *waiter,
+        *exec_waiter; /* of Wait: of an init (or the only process), and of an exec beside it */
     size_t n_waits, n_signals, n_others;
     uint32_t signal;
     bool signal_all;
@@ -151,18 +152,23 @@ static inline void mock_on_close_stdin(struct ttrpc_request *req, const Protobuf
 static inline void mock_on_wait(struct ttrpc_request *req, const ProtobufCMessage *in, void *userdata) {
     struct mock_agent *m = userdata;
     mock_note(m, (const void *)in);
-    assert_null(m->waiter);
     m->n_waits++;
-    m->waiter = req;
+    struct ttrpc_request **at = m->waiter ? &m->exec_waiter : &m->waiter;
+    assert_null(*at);
+    *at = req;
 }
 
-static inline void mock_exit(struct mock_agent *m, uint32_t code, uint64_t wall_usec, bool oom) {
+static inline void mock_answer_wait(struct ttrpc_request **waiter, uint32_t code, uint64_t wall_usec, bool oom) {
     Stasis__Agent__V1__WaitResponse out = STASIS__AGENT__V1__WAIT_RESPONSE__INIT;
     out.exit_code = code;
     out.exited_wall_usec = wall_usec;
     out.oom_killed = oom;
-    assert_non_null(m->waiter);
-    ttrpc_reply(TAKE_PTR(m->waiter), &out.base);
+    assert_non_null(*waiter);
+    ttrpc_reply(TAKE_PTR(*waiter), &out.base);
+}
+
+static inline void mock_exit(struct mock_agent *m, uint32_t code, uint64_t wall_usec, bool oom) {
+    mock_answer_wait(&m->waiter, code, wall_usec, oom);
 }
 
 static inline void mock_on_signal(struct ttrpc_request *req, const ProtobufCMessage *in, void *userdata) {
@@ -247,6 +253,7 @@ static inline void mock_agent_die(struct mock_agent *m) {
         mock_fail(&m->output[i].read, ECANCELED, "end");
     mock_fail(&m->write, ECANCELED, "end");
     mock_fail(&m->waiter, ECANCELED, "end");
+    mock_fail(&m->exec_waiter, ECANCELED, "end");
     mock_fail(&m->kept, ECANCELED, "end");
 }
 
