@@ -4,10 +4,10 @@
  * input, one call at a time for each stream, so what is in flight is bounded by what the host takes and gives; what
  * nobody asks for stays in the kernel's pipe and stops the process that writes it.
  *
- * A call that is abandoned (stream_void: a new session) takes nothing with it: output is read from the pipe only in the
- * moment it is answered. Output whose answer was on its way when the session was lost is gone, as is the knowledge of
- * how much of a write was taken; the host, which alone can end a session, must not do so with calls under way if it
- * cares.
+ * A call that is abandoned (reader_void, writer_void: a new session) takes nothing with it: output is read from the
+ * pipe only in the moment it is answered. But a read under way goes on until the new session begins, and what it
+ * answers into a session whose host is gone is lost, as is the knowledge of how much of a write was taken. The host,
+ * which alone can end a session, must not do so with calls under way if it cares.
  */
 #pragma once
 

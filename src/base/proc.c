@@ -138,7 +138,7 @@ int proc_spawn(const struct proc_spec *spec, struct proc *ret, struct err *err) 
                          spec->clone_flags ? "clone into new namespaces" : "clone");
     if (p.pid == 0)
         child(spec, self, wr);
-    wr = fd_close(wr);
+    fd_closep(&wr);
     struct child_error ce;
     ssize_t n;
     do
@@ -197,7 +197,7 @@ int proc_run(const struct proc_spec *spec, uint64_t timeout_usec, struct err *er
     int r = proc_spawn(&s, &child, err);
     if (r < 0)
         return r;
-    wr = fd_close(wr);
+    fd_closep(&wr);
 
     /* Only the end of what it says is kept. */
     char tail[1024];
@@ -250,18 +250,24 @@ int proc_exit_code(int status) {
 }
 
 int proc_start_time(pid_t pid, uint64_t *ret) {
-    char path[64], state;
+    char path[64];
     snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
     cleanup_free char *text = NULL;
     if (file_read_at(AT_FDCWD, path, 4096, &text, NULL, NULL) < 0)
         return -ESRCH;
-    /* The name in parentheses may hold anything; the last ')' ends it. */
+    /* The name in parentheses may hold anything; the last ')' ends it. The state is the next field, the start time the
+     * 19th after that (proc(5)). */
     const char *p = strrchr(text, ')');
-    unsigned long long start;
-    if (!p || sscanf(p + 1, " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu", &state,
-                     &start) != 2)
+    if (!p || p[1] != ' ' || p[2] == '\0' || p[2] == 'Z' || p[2] == 'X')
         return -ESRCH;
-    if (state == 'Z' || state == 'X')
+    p += 2;
+    for (int i = 0; i < 19 && p; i++)
+        p = strchr(p + 1, ' ');
+    if (!p)
+        return -ESRCH;
+    char *end;
+    uint64_t start = strtoull(p + 1, &end, 10);
+    if (end == p + 1)
         return -ESRCH;
     *ret = start;
     return 0;

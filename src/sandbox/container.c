@@ -180,21 +180,16 @@ static int prepare(struct container *c, const struct container_spec *spec, struc
 
 int container_create(struct sandbox *sb, const struct container_spec *spec, sandbox_done_fn done, void *userdata,
                      struct err *err) {
-    struct container *c = NULL;
-    int r = id_validate("container id", spec->id, err);
-    if (r == 0 && sandbox_find(sb, spec->id))
-        r = err_set(err, EEXIST, "container %s already exists", spec->id);
-    if (r == 0 && !(c = calloc(1, sizeof(*c))))
-        r = err_set(err, ENOMEM, "out of memory");
-    if (r == 0) {
-        c->sb = sb;
-        c->created_wall_usec = now_wall_usec();
-        c->op = (struct operation){.done = done, .userdata = userdata};
-        c->id = strdup(spec->id);
-        c->bundle = strdup(spec->bundle);
-        if (!c->id || !c->bundle)
-            r = err_set(err, ENOMEM, "out of memory");
+    struct container *c = calloc(1, sizeof(*c));
+    if (!c) {
+        process_stdio_close(spec->io);
+        return err_set(err, ENOMEM, "out of memory");
     }
+    c->sb = sb;
+    c->created_wall_usec = now_wall_usec();
+    c->id = strdup(spec->id);
+    c->bundle = strdup(spec->bundle);
+    int r = c->id && c->bundle ? id_validate("container id", spec->id, err) : err_set(err, ENOMEM, "out of memory");
     if (r == 0)
         r = sandbox_add(sb, c, err);
     if (r < 0) {
@@ -202,6 +197,7 @@ int container_create(struct sandbox *sb, const struct container_spec *spec, sand
         container_free(c);
         return r;
     }
+    c->op = (struct operation){.done = done, .userdata = userdata};
     r = prepare(c, spec, err);
     process_stdio_close(spec->io); /* what prepare did not get to take */
     if (r == 0) {

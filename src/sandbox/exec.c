@@ -60,24 +60,24 @@ static int rewrite(struct container *c, const char *process_json, size_t len, bo
 
 int exec_add(struct exec_list *l, struct container *c, const char *exec_id, const char *process_json, size_t len,
              pid_t host_pid, struct process_stdio *io, struct err *err) {
-    struct exec *e = NULL;
+    struct exec *e = calloc(1, sizeof(*e));
+    if (!e) {
+        process_stdio_close(io);
+        return err_set(err, ENOMEM, "out of memory");
+    }
+    e->container = c;
     int r = id_validate("exec id", exec_id, err);
     if (r == 0 && exec_find(l, exec_id))
         r = err_set(err, EEXIST, "exec %s of container %s already exists", exec_id, container_id(c));
     if (r == 0 && l->n >= CONTAINER_EXECS_MAX)
         r = err_set(err, ENOSPC, "container %s already has %d exec processes", container_id(c), CONTAINER_EXECS_MAX);
-    if (r == 0 && !(e = calloc(1, sizeof(*e))))
-        r = err_set(err, ENOMEM, "out of memory");
-    if (r == 0) {
-        e->container = c;
+    if (r == 0)
         r = rewrite(c, process_json, len, io->terminal, &e->json, err);
-    }
     if (r == 0)
         r = process_new(container_sandbox(c), c, exec_id, host_pid, io, NULL, &e->process, err);
     if (r < 0) {
         process_stdio_close(io);
-        if (e)
-            free_exec(e);
+        free_exec(e);
         return r;
     }
     e->next = l->first;

@@ -155,7 +155,7 @@ int share_remove_container(struct share *s, const char *id, struct err *err) {
         cleanup_dir DIR *d = copy >= 0 ? fdopendir(copy) : NULL;
         if (!d)
             return err_errno(err, errno, "cannot read share/%s/mounts", id);
-        copy = -1; /* owned by d */
+        (void)TAKE_FD(copy); /* owned by d */
         struct dirent *e;
         while ((e = readdir(d)))
             if (e->d_name[0] != '.' && (r = unmount_at(mounts, e->d_name, err)) < 0)

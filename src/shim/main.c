@@ -218,7 +218,7 @@ static int serve(const struct options *o, struct err *err) {
 }
 
 int main(int argc, char **argv) {
-    struct options o = {0};
+    struct options o = {.command = ""};
     struct err err = ERR_INIT;
     int r = parse(argc, argv, &o, &err);
     if (r == 0 && strcmp(o.command, "version") == 0) {

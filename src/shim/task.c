@@ -529,7 +529,8 @@ static void on_pids(void *userdata, ProtobufCMessage **reply, const struct err *
     const Stasis__Agent__V1__ProcessesResponse *r = (const void *)*reply;
     size_t n = MIN(r->n_processes, (size_t)PIDS_MAX);
     cleanup_free Containerd__Task__V2__ProcessInfo *infos = calloc(MAX(n, 1), sizeof(*infos));
-    cleanup_free Containerd__Task__V2__ProcessInfo **list = calloc(MAX(n, 1), sizeof(*list));
+    cleanup_free Containerd__Task__V2__ProcessInfo **list =
+        calloc(MAX(n, 1), sizeof(Containerd__Task__V2__ProcessInfo *));
     cleanup_free any_t *anys = calloc(MAX(n, 1), sizeof(*anys));
     size_t total = 0;
     for (size_t i = 0; i < n; i++)

@@ -76,6 +76,14 @@ static void plain_lines(void **state) {
     assert_string_equal(logged(f), "stasis: no such container\nstasis: warning: careful\n");
 }
 
+static void console_lines(void **state) {
+    struct fixture *f = *state;
+    log_set_format(LOG_FORMAT_CONSOLE);
+    log_error("no exec \"a\nb\x1b\"");
+    log_info("ready");
+    assert_string_equal(logged(f), "stasis-agent: error: no exec \"a?b?\"\nstasis-agent: info: ready\n");
+}
+
 static void json_lines_are_json(void **state) {
     struct fixture *f = *state;
     log_set_format(LOG_FORMAT_JSON);
@@ -183,6 +191,7 @@ int main(void) {
         T(text_lines),
         T(text_lines_with_id),
         T(plain_lines),
+        T(console_lines),
         T(json_lines_are_json),
         T(broken_utf8_stays_loggable),
         T(levels_filter),

@@ -104,7 +104,7 @@ static void survives_the_death_of_the_daemon(void **state) {
     pid_t exec = program_spawn(p, (int[]){-1, -1, err}, "exec", "c1", "/bin/sleep", "1000", NULL);
     (void)program_status(p, "c1", NULL, &daemon);
     kill(daemon, SIGKILL);
-    assert_int_equal(program_wait(exec), 1);
+    assert_int_equal(program_wait(exec), 255);
     RUN(p, NULL, 0, "", NULL, "delete", "-f", "c1");
 }
 
