@@ -25,8 +25,8 @@
 void sandbox_dir_close(struct sandbox_dir *d) {
     free(d->root);
     free(d->id);
-    if (d->fd >= 0)
-        fd_close(d->fd);
+    fd_close(d->fd);
+    fd_close(d->stderr_fd);
     *d = SANDBOX_DIR_NONE;
 }
 
@@ -168,7 +168,7 @@ static int find_daemon(char **ret, struct err *err) {
     return err_set(err, ENOENT, "no " DAEMON_NAME " in %s: the installation is incomplete", own);
 }
 
-int sandbox_start_daemon(const struct sandbox_dir *d, const struct cli *cli, const char *bundle, struct proc *ret,
+int sandbox_start_daemon(struct sandbox_dir *d, const struct cli *cli, const char *bundle, struct proc *ret,
                          struct err *err) {
     cleanup_free char *program = NULL;
     cleanup_free char *path = sandbox_dir_path(d);
@@ -197,12 +197,17 @@ int sandbox_start_daemon(const struct sandbox_dir *d, const struct cli *cli, con
         r = strv_add(&argv, "serve");
     if (r < 0 || !path)
         return err_set(err, ENOMEM, "out of memory");
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
+        return err_errno(err, errno, "cannot make a pipe");
+    d->stderr_fd = ends[0];
+    cleanup_fd int complaints = ends[1];
     struct proc_spec spec = {
         .path = program,
         .argv = argv.v,
         .cwd = "/",
-        .fds = {{.from = fd, .to = DAEMON_LISTEN_FD}},
-        .n_fds = 1,
+        .fds = {{.from = fd, .to = DAEMON_LISTEN_FD}, {.from = complaints, .to = STDERR_FILENO}},
+        .n_fds = 2,
         .new_session = true,
         .outlive_parent = true,
     };

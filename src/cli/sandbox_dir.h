@@ -18,10 +18,12 @@ struct sandbox_dir {
     char *root; /* absolute, links resolved; owned */
     char *id;   /* owned */
     int fd;     /* of ROOT/ID (O_PATH); owned */
+    /* What the daemon writes to stderr before it has its log; -1 unless this process started it; owned. */
+    int stderr_fd;
 };
 #define SANDBOX_DIR_NONE                                                                                               \
     (struct sandbox_dir) {                                                                                             \
-        .fd = -1                                                                                                       \
+        .fd = -1, .stderr_fd = -1                                                                                      \
     }
 
 void sandbox_dir_close(struct sandbox_dir *d); /* accepts SANDBOX_DIR_NONE */
@@ -44,7 +46,7 @@ char *sandbox_dir_log_tail(const struct sandbox_dir *d);
 
 /* Binds api.sock (0600), listens, and starts the daemon with it. The daemon outlives this process; ret is the caller's.
  * Errors name the daemon's program. */
-int sandbox_start_daemon(const struct sandbox_dir *d, const struct cli *cli, const char *bundle, struct proc *ret,
+int sandbox_start_daemon(struct sandbox_dir *d, const struct cli *cli, const char *bundle, struct proc *ret,
                          struct err *err);
 
 /* Returns a connected socket. -ENOENT and -ECONNREFUSED mean that there is no daemon. */

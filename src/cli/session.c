@@ -41,6 +41,12 @@ int session_daemon_died(const struct session *s, struct err *err) {
     err_set(err, ECONNRESET, "the sandbox daemon of %s died", s->dir->id);
     if (tail && *tail)
         err_append(err, "; the last lines of %s/%s/log:\n%s", s->dir->root, s->dir->id, tail);
+    char text[1024];
+    ssize_t n = s->dir->stderr_fd >= 0 ? read(s->dir->stderr_fd, text, sizeof(text) - 1) : 0;
+    if (n > 0) {
+        text[n - (text[n - 1] == '\n')] = '\0';
+        err_append(err, ": %s", text);
+    }
     return -ECONNRESET;
 }
 

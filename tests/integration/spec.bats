@@ -135,7 +135,9 @@ H
 @test "what is dropped is logged with its place" {
     bundle b '.process.apparmorProfile = "docker-default" | .linux.namespaces |= map(if .type == "network" then .path = "/proc/1/ns/net" else . end)'
     args b true
-    stasis --log "$T/log" run --bundle "$T/b" c1
-    grep -q 'apparmorProfile' "$T/log"
-    grep -q 'network' "$T/log"
+    stasis create --bundle "$T/b" c1 </dev/null
+    grep 'level=warning.*process.apparmorProfile' "$R/c1/log"
+    grep 'level=warning.*linux.namespaces.*loopback only' "$R/c1/log"
+    stasis delete --force c1
+    stasis --debug run --bundle "$T/b" c1 2>&1 </dev/null | grep 'process.apparmorProfile'
 }
