@@ -19,7 +19,7 @@ deps-%:
 	@scripts/install-deps.sh $*
 
 build: $(BUILD)/build.ninja ## Compile the programs into out/bin
-	@ninja -C $(BUILD) --quiet
+	@ninja -C $(BUILD) --quiet | grep -v "no work to do" || true
 	@mkdir -p $(OUT)/bin
 	@for f in src/cli/stasis src/shim/containerd-shim-stasis-v2; do \
 		cmp -s $(BUILD)/$$f $(OUT)/bin/$${f##*/} || install -m 0755 $(BUILD)/$$f $(OUT)/bin/; done

@@ -16,6 +16,10 @@
 #include "base/util.h"
 #include "proto/agent.pb-c.h"
 
+#define BULK_GAP_USEC 5000            /* answers closer than this are a stream */
+#define BULK_SMALL ((size_t)64 << 10) /* bytes; larger answers need no pause */
+#define BULK_PAUSE_USEC 2000
+
 /* How an fd that is shared with strangers is used without blocking and without changing it for them. */
 enum fd_kind {
     FD_FILE,     /* regular file, or a device that never blocks: always ready */
@@ -30,6 +34,9 @@ struct stream {
     enum fd_kind kind;
     sd_event_source *source; /* of fd; NULL for FD_FILE */
     sd_event_source *kick;   /* deferred first step and steps of FD_FILE input */
+    sd_event_source *gather; /* output: the pause in which the process writes more (BULK_*) */
+    uint64_t last_read_usec; /* output: when the last answer came */
+    bool bulk;               /* output: it came soon after the one before, and was small */
     struct ttrpc_call *call; /* Read or Write under way */
     ProtobufCMessage *reply; /* output: the last ReadResponse, whose data is being written */
     const uint8_t *out;      /* output: what is left of it */
@@ -58,6 +65,7 @@ static void ignore_reply(void *userdata, ProtobufCMessage **reply, const struct 
 static void close_fd(struct stream *s) {
     s->source = sd_event_source_disable_unref(s->source);
     s->kick = sd_event_source_disable_unref(s->kick);
+    s->gather = sd_event_source_disable_unref(s->gather);
     s->fd = fd_close(s->fd);
 }
 
@@ -108,6 +116,9 @@ static void on_read(void *userdata, ProtobufCMessage **reply, const struct err *
         finish(s);
         return;
     }
+    uint64_t now = now_usec();
+    s->bulk = now - s->last_read_usec < BULK_GAP_USEC && r->data.len < BULK_SMALL;
+    s->last_read_usec = now;
     s->reply = TAKE_PTR(*reply);
     s->out = r->data.data;
     s->out_len = r->data.len;
@@ -126,6 +137,35 @@ static void ask_output(struct stream *s) {
         log_debug("container %s: %s", s->spec.container_id, err.msg);
         finish(s);
     }
+}
+
+static int on_gathered(sd_event_source *source, uint64_t usec, void *userdata) {
+    (void)source;
+    (void)usec;
+    struct stream *s = userdata;
+    if (!s->call && !s->out_len && !s->done)
+        ask_output(s);
+    return 0;
+}
+
+/* A process that writes without end is asked a little later when its answers are small: each costs a round trip through
+ * the VM, in which the CPU it would write with is ours. The first bytes after a silence are never late. */
+static void ask_next_output(struct stream *s) {
+    if (!s->bulk) {
+        ask_output(s);
+        return;
+    }
+    int r;
+    if (s->gather) {
+        r = sd_event_source_set_time_relative(s->gather, BULK_PAUSE_USEC);
+        if (r >= 0)
+            r = sd_event_source_set_enabled(s->gather, SD_EVENT_ONESHOT);
+    } else {
+        r = sd_event_add_time_relative(s->spec.event, &s->gather, CLOCK_MONOTONIC, BULK_PAUSE_USEC, 100, on_gathered,
+                                       s);
+    }
+    if (r < 0)
+        ask_output(s);
 }
 
 static ssize_t put(struct stream *s) {
@@ -163,7 +203,7 @@ static void step_output(struct stream *s) {
         protobuf_c_message_free_unpacked(s->reply, NULL);
     s->reply = NULL;
     if (!s->call)
-        ask_output(s);
+        ask_next_output(s);
 }
 
 /* Input. */

@@ -17,12 +17,14 @@ char *qemu_escape(const char *value) {
 }
 
 /* The guest's command line. The self-tests of the kernel's ciphers take a fifth of a boot under TCG, and it is the same
- * kernel each time. TCG translates each of the work-arounds for CPU bugs, and is no boundary anyway. */
+ * kernel each time. TCG translates each of the work-arounds for CPU bugs, and is no boundary anyway. A fresh page must
+ * be zeroed by the guest under TCG: QEMU does not see what virtiofsd writes to memory, and would go on running what it
+ * translated from the page before (programs on the share crash). */
 static int kernel_cmdline(const struct qemu_spec *s, char **ret, struct err *err) {
     cleanup_free char *line =
         str_printf("console=ttyS0 panic=-1 reboot=t quiet cryptomgr.notests%s%s%s%s",
-                   s->accel == ACCEL_TCG ? " mitigations=off" : "", s->agent_debug ? " agent.log=debug" : "",
-                   s->kernel_params[0] ? " " : "", s->kernel_params);
+                   s->accel == ACCEL_TCG ? " mitigations=off init_on_alloc=1" : "",
+                   s->agent_debug ? " agent.log=debug" : "", s->kernel_params[0] ? " " : "", s->kernel_params);
     if (!line)
         return err_set(err, ENOMEM, "sandbox %s: out of memory", s->id);
     if (strlen(line) > KERNEL_CMDLINE_MAX)
