@@ -19,7 +19,7 @@ deps-%:
 	@scripts/install-deps.sh $*
 
 build: $(BUILD)/build.ninja ## Compile the programs into out/bin
-	@ninja -C $(BUILD) --quiet | grep -v "no work to do" || true
+	@ninja -C $(BUILD) --quiet >$(OUT)/ninja.log 2>&1 || { cat $(OUT)/ninja.log; exit 1; }
 	@mkdir -p $(OUT)/bin
 	@for f in src/cli/stasis src/shim/containerd-shim-stasis-v2; do \
 		cmp -s $(BUILD)/$$f $(OUT)/bin/$${f##*/} || install -m 0755 $(BUILD)/$$f $(OUT)/bin/; done

@@ -11,7 +11,10 @@ mkdir -p "$out"
 [ -f "$build/build.ninja" ] ||
     CC=clang meson setup --buildtype=debug -Db_sanitize=address,undefined -Db_lundef=false -Dtests=false -Dfuzz=true \
         "$build" >"$out/meson-fuzz.log"
-ninja -C "$build" --quiet
+ninja -C "$build" --quiet >"$build/ninja.log" 2>&1 || {
+    cat "$build/ninja.log"
+    exit 1
+}
 for target in "$build"/tests/fuzz/fuzz_*; do
     if [ ! -f "$target" ] || [ ! -x "$target" ]; then continue; fi
     name=${target##*/}

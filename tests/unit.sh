@@ -7,7 +7,10 @@ build=$1/build-asan
 mkdir -p "$1"
 [ -f "$build/build.ninja" ] ||
     meson setup --buildtype=debug -Db_sanitize=address,undefined -Db_lundef=false -Dtests=true "$build" >"$1/meson-asan.log"
-ninja -C "$build" --quiet
+ninja -C "$build" --quiet >"$build/ninja.log" 2>&1 || {
+    cat "$build/ninja.log"
+    exit 1
+}
 export ASAN_OPTIONS=detect_leaks=1:abort_on_error=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
 status=0
 meson test -C "$build" --no-rebuild --print-errorlogs -t 4 >"$1/unit.log" 2>&1 || status=$?

@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Calls of the Task service that go to the agent as they are: checked, passed on, and its answer passed back. */
+#include <string.h>
+
+#include "base/json.h"
+#include "base/log.h"
+#include "oci/spec.h"
+#include "sandbox/container.h"
+#include "shim/task_call.h"
+
+#define TYPE_RESOURCES "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources"
+#define TYPE_METRICS "io.containerd.cgroups.v2.Metrics"
+#define TYPE_DETAILS "stasis.agent.v1.ProcessDetails"
+
+static void on_forwarded(void *userdata, ProtobufCMessage **reply, const struct err *err) {
+    (void)reply;
+    task_call_done(userdata, err);
+}
+
+static void forward(struct task_call *c, const char *method, const ProtobufCMessage *msg, ttrpc_reply_fn fn) {
+    struct err err = ERR_INIT;
+    if (sandbox_call(c->s->sb, method, msg, fn, c, NULL, &err) < 0)
+        task_call_fail(c, &err);
+}
+
+static int find_live_process(struct service *s, const char *id, const char *exec_id, struct process **ret,
+                             struct err *err) {
+    int r = task_find_process(s, id, exec_id, ret, err);
+    if (r < 0)
+        return r;
+    if (process_get_state(*ret) == PROCESS_EXITED)
+        return err_set(err, ESRCH, "process already finished");
+    return 0;
+}
+
+void task_handle_kill(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata) {
+    const Containerd__Task__V2__KillRequest *in = (const void *)msg;
+    struct task_call *c = task_call_new(userdata, req);
+    if (!c)
+        return;
+    struct err err = ERR_INIT;
+    struct process *p;
+    int r = find_live_process(c->s, in->id, in->exec_id, &p, &err);
+    if (r == 0 && (in->signal == 0 || in->signal > 64))
+        r = err_set(&err, EINVAL, "invalid signal %u", in->signal);
+    if (r == 0 && *in->exec_id && process_get_state(p) == PROCESS_CREATED)
+        r = err_set(&err, EBUSY, "exec %s was not started", in->exec_id);
+    if (r < 0) {
+        task_call_fail(c, &err);
+        return;
+    }
+    Stasis__Agent__V1__ProcessId id = process_agent_id(p);
+    Stasis__Agent__V1__SignalRequest out = STASIS__AGENT__V1__SIGNAL_REQUEST__INIT;
+    out.id = &id;
+    out.signal = in->signal;
+    out.all = in->all;
+    forward(c, "Signal", &out.base, on_forwarded);
+}
+
+void task_handle_resize(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata) {
+    const Containerd__Task__V2__ResizePtyRequest *in = (const void *)msg;
+    struct task_call *c = task_call_new(userdata, req);
+    if (!c)
+        return;
+    struct err err = ERR_INIT;
+    struct process *p;
+    int r = find_live_process(c->s, in->id, in->exec_id, &p, &err);
+    if (r == 0 && !process_is_terminal(p))
+        r = err_set(&err, EINVAL, "the process has no terminal");
+    if (r < 0) {
+        task_call_fail(c, &err);
+        return;
+    }
+    Stasis__Agent__V1__ProcessId id = process_agent_id(p);
+    Stasis__Agent__V1__ResizeRequest out = STASIS__AGENT__V1__RESIZE_REQUEST__INIT;
+    out.id = &id;
+    out.width = in->width;
+    out.height = in->height;
+    forward(c, "Resize", &out.base, on_forwarded);
+}
+
+static int resources_for_guest(const Containerd__Task__V2__UpdateTaskRequest *in, char **ret, struct err *err) {
+    cleanup_json json_t *resources = NULL;
+    cleanup_json json_t *guest = NULL;
+    cleanup_strv struct strv notes = {0};
+    int r = json_parse("resources", (const char *)in->resources->value.data, in->resources->value.len, &resources, err);
+    if (r == 0)
+        r = oci_resources_for_guest(resources, &guest, &notes, err);
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < notes.n; i++)
+        log_warn("container %s: update: %s", in->id, notes.v[i]);
+    *ret = json_text(guest, JSON_COMPACT);
+    return *ret ? 0 : err_set(err, ENOMEM, "out of memory");
+}
+
+void task_handle_update(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata) {
+    const Containerd__Task__V2__UpdateTaskRequest *in = (const void *)msg;
+    struct task_call *c = task_call_new(userdata, req);
+    if (!c)
+        return;
+    struct err err = ERR_INIT;
+    struct container *ctr;
+    int r = task_find_container(c->s, in->id, &ctr, &err);
+    if (r == 0 && (!in->resources || !task_any_is(in->resources, TYPE_RESOURCES)))
+        r = err_set(&err, EINVAL, "update of container %s: resources of type %s cannot be used", in->id,
+                    in->resources ? in->resources->type_url : "(none)");
+    if (r == 0 && container_get_state(ctr) == CONTAINER_STOPPED)
+        r = err_set(&err, EBUSY, "cannot update container %s: it is stopped", in->id);
+    if (r < 0) {
+        task_call_fail(c, &err);
+        return;
+    }
+    cleanup_free char *text = NULL;
+    if (resources_for_guest(in, &text, &err) < 0) {
+        task_call_fail(c, &err);
+        return;
+    }
+    Stasis__Agent__V1__UpdateRequest out = STASIS__AGENT__V1__UPDATE_REQUEST__INIT;
+    out.id = in->id;
+    out.resources.data = (uint8_t *)text;
+    out.resources.len = strlen(text);
+    forward(c, "Update", &out.base, on_forwarded);
+}
+
+#define PIDS_MAX 4096
+
+static void on_pids(void *userdata, ProtobufCMessage **reply, const struct err *err) {
+    struct task_call *c = userdata;
+    if (err) {
+        task_call_fail(c, err);
+        return;
+    }
+    const Stasis__Agent__V1__ProcessesResponse *r = (const void *)*reply;
+    size_t n = MIN(r->n_processes, (size_t)PIDS_MAX);
+    cleanup_free Containerd__Task__V2__ProcessInfo *infos = calloc(MAX(n, 1), sizeof(*infos));
+    cleanup_free Containerd__Task__V2__ProcessInfo **list =
+        calloc(MAX(n, 1), sizeof(Containerd__Task__V2__ProcessInfo *));
+    cleanup_free Containerd__Task__V2__Any *anys = calloc(MAX(n, 1), sizeof(*anys));
+    size_t total = 0;
+    for (size_t i = 0; i < n; i++)
+        total += stasis__agent__v1__process_details__get_packed_size(r->processes[i]);
+    cleanup_free uint8_t *buf = malloc(MAX(total, 1));
+    if (!infos || !list || !anys || !buf) {
+        struct err e = ERR_INIT;
+        err_set(&e, ENOMEM, "out of memory");
+        task_call_fail(c, &e);
+        return;
+    }
+    Containerd__Task__V2__PidsResponse out = CONTAINERD__TASK__V2__PIDS_RESPONSE__INIT;
+    uint8_t *at = buf;
+    for (size_t i = 0; i < n; i++) {
+        containerd__task__v2__any__init(&anys[i]);
+        anys[i].type_url = (char *)(uintptr_t)TYPE_DETAILS;
+        anys[i].value.data = at;
+        anys[i].value.len = stasis__agent__v1__process_details__pack(r->processes[i], at);
+        at += anys[i].value.len;
+        containerd__task__v2__process_info__init(&infos[i]);
+        infos[i].pid = r->processes[i]->pid;
+        infos[i].info = &anys[i];
+        list[i] = &infos[i];
+    }
+    out.n_processes = n;
+    out.processes = list;
+    task_call_reply(c, &out.base);
+}
+
+static void on_stats(void *userdata, ProtobufCMessage **reply, const struct err *err) {
+    struct task_call *c = userdata;
+    if (err) {
+        task_call_fail(c, err);
+        return;
+    }
+    const Stasis__Agent__V1__StatsResponse *r = (const void *)*reply;
+    Containerd__Task__V2__Any any = CONTAINERD__TASK__V2__ANY__INIT;
+    any.type_url = (char *)(uintptr_t)TYPE_METRICS;
+    any.value = r->metrics;
+    Containerd__Task__V2__StatsResponse out = CONTAINERD__TASK__V2__STATS_RESPONSE__INIT;
+    out.stats = &any;
+    task_call_reply(c, &out.base);
+}
+
+static void ask_container(struct service *s, struct ttrpc_request *req, const char *id, const char *method,
+                          ttrpc_reply_fn fn) {
+    struct task_call *c = task_call_new(s, req);
+    if (!c)
+        return;
+    struct err err = ERR_INIT;
+    struct container *ctr;
+    int r = task_find_container(s, id, &ctr, &err);
+    if (r == 0 && container_get_state(ctr) == CONTAINER_STOPPED)
+        r = err_set(&err, EBUSY, "container %s is not running", id);
+    if (r < 0) {
+        task_call_fail(c, &err);
+        return;
+    }
+    Stasis__Agent__V1__ContainerRequest out = STASIS__AGENT__V1__CONTAINER_REQUEST__INIT;
+    out.id = (char *)(uintptr_t)id;
+    forward(c, method, &out.base, fn);
+}
+
+void task_handle_pids(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata) {
+    ask_container(userdata, req, ((const Containerd__Task__V2__PidsRequest *)(const void *)msg)->id, "Processes",
+                  on_pids);
+}
+
+void task_handle_stats(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata) {
+    ask_container(userdata, req, ((const Containerd__Task__V2__StatsRequest *)(const void *)msg)->id, "Stats",
+                  on_stats);
+}
