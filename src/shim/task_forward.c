@@ -102,9 +102,11 @@ void task_handle_update(struct ttrpc_request *req, const ProtobufCMessage *msg, 
     struct err err = ERR_INIT;
     struct container *ctr;
     int r = task_find_container(c->s, in->id, &ctr, &err);
-    if (r == 0 && (!in->resources || !task_any_is(in->resources, TYPE_RESOURCES)))
-        r = err_set(&err, EINVAL, "update of container %s: resources of type %s cannot be used", in->id,
-                    in->resources ? in->resources->type_url : "(none)");
+    if (r == 0 && (!in->resources || !task_any_is(in->resources, TYPE_RESOURCES))) {
+        err_set(&err, EINVAL, "update of container %s: resources of type %s cannot be used", in->id,
+                in->resources ? in->resources->type_url : "(none)");
+        r = -EINVAL;
+    }
     if (r == 0 && container_get_state(ctr) == CONTAINER_STOPPED)
         r = err_set(&err, EBUSY, "cannot update container %s: it is stopped", in->id);
     if (r < 0) {
