@@ -93,7 +93,7 @@ teardown_file() { file_teardown; }
 @test "stdio: a slow reader gets everything, and slows the writer down" {
     # 8 MiB read in small sips; the writer notes how far it is: it must not have run ahead of the pipes and buffers.
     mkfifo "$T/fifo"
-    stasis exec c1 sh -c 'rm -f /tmp/n; i=0; while [ $i -lt 128 ]; do head -c 65536 /dev/zero; i=$((i+1)); echo $i >/tmp/n; done' \
+    stasis exec c1 sh -c 'rm -f /tmp/n; i=0; while [ $i -lt 128 ]; do head -c 65536 /dev/zero; i=$((i+1)); echo $i >/tmp/m; mv /tmp/m /tmp/n; done' \
         >"$T/fifo" </dev/null &
     exec 7<"$T/fifo"
     head -c 65536 <&7 >/dev/null

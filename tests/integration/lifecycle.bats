@@ -81,10 +81,11 @@ P
 
 @test "pause, resume, ps, events, update" {
     bundle b '.linux.resources = {memory: {limit: 67108864}, pids: {limit: 50}}'
-    args b sh -c 'i=0; while :; do i=$((i+1)); echo $i >/tmp/n; sleep 0.1; done'
+    args b sh -c 'i=0; while :; do i=$((i+1)); echo $i >/tmp/m; mv /tmp/m /tmp/n; sleep 0.1; done'
     edit "$T/b" '.mounts += [{destination: "/tmp", type: "tmpfs", source: "tmpfs"}]'
     stasis run -d --bundle "$T/b" c1 </dev/null >/dev/null 2>&1
 
+    # It is moved into place: a pause must not show it truncated.
     wait_until 20 stasis exec c1 test -s /tmp/n
     stasis pause c1
     status_is c1 paused
