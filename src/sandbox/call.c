@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "sandbox/call.h"
 
+#include "base/log.h"
 #include "base/util.h"
 #include "proto/agent.pb-c.h"
 
@@ -72,4 +73,11 @@ void calls_fail(struct call_list *list, const struct err *cause) {
         free(c);
         fn(userdata, NULL, cause);
     }
+}
+
+void call_ignore(void *userdata, ProtobufCMessage **reply, const struct err *err) {
+    (void)userdata;
+    (void)reply;
+    if (err)
+        log_debug("%s", err->msg);
 }

@@ -27,3 +27,6 @@ void call_cancel(struct sandbox_call *call);
 
 /* Fails all that were cut off. */
 void calls_fail(struct call_list *list, const struct err *cause);
+
+/* A ttrpc_reply_fn for calls whose answer changes nothing; an error is logged for debugging. */
+void call_ignore(void *userdata, ProtobufCMessage **reply, const struct err *err);

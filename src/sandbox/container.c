@@ -72,13 +72,6 @@ static int run_hooks(struct container *c, const char *kind, oci_hooks_done_fn do
                          err);
 }
 
-static void ignore(void *userdata, ProtobufCMessage **reply, const struct err *err) {
-    (void)userdata;
-    (void)reply;
-    if (err)
-        log_debug("%s", err->msg);
-}
-
 /* Create. */
 
 static void create_failed(struct container *c, const struct err *err) {
@@ -90,7 +83,7 @@ static void create_failed(struct container *c, const struct err *err) {
     Stasis__Agent__V1__ContainerRequest req = STASIS__AGENT__V1__CONTAINER_REQUEST__INIT;
     req.id = c->id;
     if (sandbox_get_state(sb) == SANDBOX_READY)
-        (void)sandbox_call(sb, "DeleteContainer", &req.base, ignore, NULL, NULL, NULL);
+        (void)sandbox_call(sb, "DeleteContainer", &req.base, call_ignore, NULL, NULL, NULL);
     sandbox_remove(sb, c);
     sandbox_save(sb);
     op.done(op.userdata, &e);

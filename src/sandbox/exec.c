@@ -134,13 +134,6 @@ int exec_start(struct exec_list *l, struct process *p, sandbox_done_fn done, voi
     return 0;
 }
 
-static void ignore(void *userdata, ProtobufCMessage **reply, const struct err *err) {
-    (void)userdata;
-    (void)reply;
-    if (err)
-        log_debug("%s", err->msg);
-}
-
 int exec_delete(struct exec_list *l, struct process *p, struct err *err) {
     enum process_state state = process_get_state(p);
     if (state != PROCESS_EXITED && state != PROCESS_CREATED)
@@ -151,7 +144,8 @@ int exec_delete(struct exec_list *l, struct process *p, struct err *err) {
             continue;
         Stasis__Agent__V1__ProcessId id = process_agent_id(p);
         if (state == PROCESS_EXITED)
-            (void)sandbox_call(container_sandbox(e->container), "DeleteProcess", &id.base, ignore, NULL, NULL, NULL);
+            (void)sandbox_call(container_sandbox(e->container), "DeleteProcess", &id.base, call_ignore, NULL, NULL,
+                               NULL);
         *at = e->next;
         l->n--;
         free_exec(e);

@@ -450,20 +450,13 @@ int sandbox_add_console(struct sandbox *sb, struct process *p, struct err *err) 
     return err_set(err, EBUSY, "sandbox %s already has %d consoles", sb->id, CONSOLES_MAX);
 }
 
-static void ignore(void *userdata, ProtobufCMessage **reply, const struct err *err) {
-    (void)userdata;
-    (void)reply;
-    if (err)
-        log_debug("%s", err->msg);
-}
-
 void sandbox_remove_console(struct sandbox *sb, struct process *p) {
     for (size_t i = 0; i < CONSOLES_MAX; i++)
         if (sb->consoles[i] == p)
             sb->consoles[i] = NULL;
     Stasis__Agent__V1__ProcessId id = process_agent_id(p);
     struct err err = ERR_INIT;
-    if (sandbox_call(sb, "DeleteProcess", &id.base, ignore, NULL, NULL, &err) < 0)
+    if (sandbox_call(sb, "DeleteProcess", &id.base, call_ignore, NULL, NULL, &err) < 0)
         log_debug("%s", err.msg);
     process_free(p);
 }
@@ -475,7 +468,7 @@ void sandbox_kill_quietly(struct sandbox *sb, struct process *p) {
     req.signal = 9;
     req.all = *process_exec_id(p) == '\0';
     struct err err = ERR_INIT;
-    if (sandbox_call(sb, "Signal", &req.base, ignore, NULL, NULL, &err) < 0)
+    if (sandbox_call(sb, "Signal", &req.base, call_ignore, NULL, NULL, &err) < 0)
         log_debug("%s", err.msg);
 }
 

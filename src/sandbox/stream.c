@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/util.h"
 #include "proto/agent.pb-c.h"
+#include "sandbox/call.h"
 
 #define BULK_GAP_USEC 5000            /* answers closer than this are a stream */
 #define BULK_SMALL ((size_t)64 << 10) /* bytes; larger answers need no pause */
@@ -55,13 +56,6 @@ static Stasis__Agent__V1__ProcessId process_id(const struct stream *s) {
     return id;
 }
 
-static void ignore_reply(void *userdata, ProtobufCMessage **reply, const struct err *err) {
-    (void)userdata;
-    (void)reply;
-    if (err)
-        log_debug("%s", err->msg);
-}
-
 static void close_fd(struct stream *s) {
     s->source = sd_event_source_disable_unref(s->source);
     s->kick = sd_event_source_disable_unref(s->kick);
@@ -96,7 +90,7 @@ static void reader_gone(struct stream *s) {
     req.stream = s->spec.which;
     struct err err = ERR_INIT;
     if (ttrpc_client_call(s->spec.agent, &stasis__agent__v1__agent__descriptor, "CloseOutput", &req.base,
-                          10 * USEC_PER_SEC, ignore_reply, NULL, NULL, &err) < 0)
+                          10 * USEC_PER_SEC, call_ignore, NULL, NULL, &err) < 0)
         log_debug("%s", err.msg);
     finish(s);
 }
@@ -212,7 +206,7 @@ static void end_input(struct stream *s) {
     Stasis__Agent__V1__ProcessId id = process_id(s);
     struct err err = ERR_INIT;
     if (ttrpc_client_call(s->spec.agent, &stasis__agent__v1__agent__descriptor, "CloseStdin", &id.base,
-                          TTRPC_NO_DEADLINE, ignore_reply, NULL, NULL, &err) < 0)
+                          TTRPC_NO_DEADLINE, call_ignore, NULL, NULL, &err) < 0)
         log_debug("%s", err.msg);
     finish(s);
 }
