@@ -5,9 +5,10 @@
 set -euo pipefail
 
 build=(gcc make pkg-config meson ninja-build libsystemd-dev libjansson-dev libprotobuf-c-dev protobuf-c-compiler
-    protobuf-compiler libinih-dev mmdebstrap debian-archive-keyring e2fsprogs zstd xz-utils kmod cpio jq)
-test=(busybox-static libcmocka-dev bats clang clang-tidy clang-format cppcheck shellcheck libclang-rt-14-dev runc socat procps
-    util-linux python3-minimal)
+    protobuf-compiler libinih-dev nettle-dev libarchive-dev mmdebstrap debian-archive-keyring e2fsprogs zstd xz-utils kmod
+    cpio jq)
+test=(busybox-static libcmocka-dev bats clang clang-tidy clang-format cppcheck shellcheck libclang-rt-14-dev runc containerd
+    socat procps util-linux python3-minimal)
 demo=(mmdebstrap)
 
 packages=()

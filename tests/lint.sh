@@ -54,7 +54,7 @@ arrows() {
     done <<'ARROWS'
 base
 ttrpc base proto
-oci base
+oci proto base
 vm base
 sandbox vm oci ttrpc proto base
 shim sandbox vm oci ttrpc proto base

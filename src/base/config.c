@@ -12,18 +12,26 @@
 #include "base/path.h"
 
 #define LINE_MAX_BYTES 4096 /* of one line; longer than any value may be */
+#define MEMORY_MIN (UINT64_C(128) << 20)
+#define MEMORY_MAX (UINT64_C(1) << 40)
 #define MEMORY_STEP (UINT64_C(2) << 20)
+#define CPUS_MAX 255
 
 enum key_id {
     KEY_ACCEL,
     KEY_MEMORY,
     KEY_CPUS,
+    KEY_MEMORY_MAX,
+    KEY_CPUS_MAX,
     KEY_KERNEL_PARAMS,
     KEY_VMM_ROOT,
     KEY_GUEST,
     KEY_BOOT_TIMEOUT,
     KEY_RPC_TIMEOUT,
     KEY_DEBUG_CONSOLE,
+    KEY_CHECKPOINT_ENABLE,
+    KEY_CHECKPOINT_TIMEOUT,
+    KEY_CRIU_LOG_LEVEL,
     KEY_LOG_LEVEL,
     KEY_GUEST_CONSOLE,
     KEY_GUEST_LOG_MAX,
@@ -36,6 +44,10 @@ static const struct config_key keys[KEY_COUNT] = {
                    "How the guest's CPU is run. auto: KVM where it is real, else TCG, which emulates and is slow."},
     [KEY_MEMORY] = {"vm", "memory", "size, 128M to 1T, a multiple of 2M", "2G", "Memory of the guest."},
     [KEY_CPUS] = {"vm", "cpus", "number, 1 to 255", "2", "CPUs of the guest."},
+    [KEY_MEMORY_MAX] = {"vm", "memory_max", "size, 0 or 128M to 1T", "0",
+                        "The most memory that annotations or a pod's limits may ask for. 0: what the host has."},
+    [KEY_CPUS_MAX] = {"vm", "cpus_max", "number, 0 to 255", "0",
+                      "The most CPUs that annotations or a pod's limits may ask for. 0: what the host has online."},
     [KEY_KERNEL_PARAMS] = {"vm", "kernel_params", "text, at most 1023 bytes of printable ASCII", "",
                            "Appended to the command line of the guest's kernel."},
     [KEY_VMM_ROOT] = {"vm", "vmm_root", "directory, absolute", "",
@@ -49,6 +61,13 @@ static const struct config_key keys[KEY_COUNT] = {
                          "How long the agent may take to answer a request that does not wait for a process."},
     [KEY_DEBUG_CONSOLE] = {"agent", "debug_console", "true or false", "false",
                            "Allows `stasis console`: a root shell in the guest, for those who may use stasis."},
+    [KEY_CHECKPOINT_ENABLE] = {"checkpoint", "enable", "true or false", "true",
+                               "Allows checkpointing containers and restoring them."},
+    [KEY_CHECKPOINT_TIMEOUT] = {"checkpoint", "timeout", "seconds, 1 to 3600", "600",
+                                "How long a dump or a restore in the guest may take."},
+    [KEY_CRIU_LOG_LEVEL] =
+        {"checkpoint", "criu_log_level", "number, 0 to 4", "4",
+         "How much of CRIU's messages dump.log and restore.log keep: errors (0, 1), warnings too (2), all (3, 4)."},
     [KEY_LOG_LEVEL] = {"log", "level", "error, warn, info or debug", "info",
                        "The least important messages that are logged, by the daemon and by the agent."},
     [KEY_GUEST_CONSOLE] = {"log", "guest_console", "true or false", "true",
@@ -69,7 +88,15 @@ static int set_accel(void *field, const char *value) {
 
 static int set_memory(void *field, const char *value) {
     uint64_t v;
-    if (parse_size(value, &v) < 0 || v < UINT64_C(128) << 20 || v > UINT64_C(1) << 40 || v % MEMORY_STEP)
+    if (parse_size(value, &v) < 0 || v < MEMORY_MIN || v > MEMORY_MAX || v % MEMORY_STEP)
+        return -EINVAL;
+    *(uint64_t *)field = v;
+    return 0;
+}
+
+static int set_memory_max(void *field, const char *value) {
+    uint64_t v;
+    if (parse_size(value, &v) < 0 || (v != 0 && v < MEMORY_MIN) || v > MEMORY_MAX)
         return -EINVAL;
     *(uint64_t *)field = v;
     return 0;
@@ -77,7 +104,15 @@ static int set_memory(void *field, const char *value) {
 
 static int set_cpus(void *field, const char *value) {
     uint64_t v;
-    if (parse_u64(value, 255, &v) < 0 || v == 0)
+    if (parse_u64(value, CPUS_MAX, &v) < 0 || v == 0)
+        return -EINVAL;
+    *(uint32_t *)field = (uint32_t)v;
+    return 0;
+}
+
+static int set_cpus_max(void *field, const char *value) {
+    uint64_t v;
+    if (parse_u64(value, CPUS_MAX, &v) < 0)
         return -EINVAL;
     *(uint32_t *)field = (uint32_t)v;
     return 0;
@@ -117,6 +152,14 @@ static int set_bool(void *field, const char *value) {
     return 0;
 }
 
+static int set_criu_log_level(void *field, const char *value) {
+    uint64_t v;
+    if (parse_u64(value, 4, &v) < 0)
+        return -EINVAL;
+    *(uint32_t *)field = (uint32_t)v;
+    return 0;
+}
+
 static int set_log_level(void *field, const char *value) {
     return log_level_parse(value, field);
 }
@@ -136,12 +179,17 @@ static const struct {
     [KEY_ACCEL] = {set_accel, offsetof(struct config, accel)},
     [KEY_MEMORY] = {set_memory, offsetof(struct config, memory)},
     [KEY_CPUS] = {set_cpus, offsetof(struct config, cpus)},
+    [KEY_MEMORY_MAX] = {set_memory_max, offsetof(struct config, memory_max)},
+    [KEY_CPUS_MAX] = {set_cpus_max, offsetof(struct config, cpus_max)},
     [KEY_KERNEL_PARAMS] = {set_kernel_params, offsetof(struct config, kernel_params)},
     [KEY_VMM_ROOT] = {set_directory, offsetof(struct config, vmm_root)},
     [KEY_GUEST] = {set_directory, offsetof(struct config, guest_dir)},
     [KEY_BOOT_TIMEOUT] = {set_seconds, offsetof(struct config, boot_timeout)},
     [KEY_RPC_TIMEOUT] = {set_seconds, offsetof(struct config, rpc_timeout)},
     [KEY_DEBUG_CONSOLE] = {set_bool, offsetof(struct config, debug_console)},
+    [KEY_CHECKPOINT_ENABLE] = {set_bool, offsetof(struct config, checkpoint_enable)},
+    [KEY_CHECKPOINT_TIMEOUT] = {set_seconds, offsetof(struct config, checkpoint_timeout)},
+    [KEY_CRIU_LOG_LEVEL] = {set_criu_log_level, offsetof(struct config, criu_log_level)},
     [KEY_LOG_LEVEL] = {set_log_level, offsetof(struct config, log_level)},
     [KEY_GUEST_CONSOLE] = {set_bool, offsetof(struct config, guest_console)},
     [KEY_GUEST_LOG_MAX] = {set_log_size, offsetof(struct config, guest_log_max)},
@@ -234,7 +282,7 @@ static int on_pair(void *user, const char *section, const char *name, const char
         return fail(p, "unknown key \"%.100s\" in section [%s]", name, section);
     if (!*section)
         return fail(p, "\"%.100s\" stands before the first section", name);
-    return fail(p, "unknown section [%.100s]; there are [vm], [agent] and [log]", section);
+    return fail(p, "unknown section [%.100s]; there are [vm], [agent], [checkpoint] and [log]", section);
 }
 
 int config_parse(struct config *c, const char *name, const char *text, struct err *err) {

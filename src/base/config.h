@@ -21,6 +21,8 @@ struct config {
     enum accel accel;         /* accel = auto|kvm|tcg */
     uint64_t memory;          /* memory = SIZE, bytes; default 2G, 128M … 1T */
     uint32_t cpus;            /* cpus = N; default 2, 1 … 255 */
+    uint64_t memory_max;      /* memory_max = SIZE that a spec may ask for, bytes; default 0: what the host has */
+    uint32_t cpus_max;        /* cpus_max = N that a spec may ask for; default 0: what the host has */
     char kernel_params[1024]; /* kernel_params = text appended to the guest's command line */
     char vmm_root[1024];      /* vmm_root = DIR; default: found beside the program */
     char guest_dir[1024];     /* guest = DIR; default: found beside the program */
@@ -28,6 +30,10 @@ struct config {
     /* [agent] */
     uint64_t rpc_timeout; /* timeout = seconds, kept in µs; default 60 */
     bool debug_console;   /* debug_console = true|false; default false */
+    /* [checkpoint] */
+    bool checkpoint_enable;      /* enable = true|false; default true */
+    uint64_t checkpoint_timeout; /* timeout = seconds, kept in µs; default 600 */
+    uint32_t criu_log_level;     /* criu_log_level = 0 … 4; default 4 */
     /* [log] */
     enum log_level log_level; /* level = error|warn|info|debug; default info */
     bool guest_console;       /* guest_console = true|false: the guest's console in the sandbox's log; default true */
@@ -41,7 +47,7 @@ void config_init(struct config *c);
  * keys and values out of range are errors (-EINVAL) that name file, line, key and what is allowed. */
 int config_load(struct config *c, const char *path, struct err *err);
 
-/* The same from memory, for tests. `name` stands for the file in messages. */
+/* The same from memory, over what c holds already. `name` stands for the file in messages. */
 int config_parse(struct config *c, const char *name, const char *text, struct err *err);
 
 /* The table, for the documentation's test and `stasis check`. */

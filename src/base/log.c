@@ -17,7 +17,9 @@ static struct {
     enum log_level level;
     enum log_format format;
     char id[128];
-} state = {.fd = STDERR_FILENO, .level = LOG_LEVEL_INFO, .format = LOG_FORMAT_TEXT};
+    int tee_fd; /* -1: none */
+    enum log_level tee_level;
+} state = {.fd = STDERR_FILENO, .level = LOG_LEVEL_INFO, .format = LOG_FORMAT_TEXT, .tee_fd = -1};
 
 static const char *const level_names[] = {
     [LOG_LEVEL_ERROR] = "error",
@@ -40,6 +42,11 @@ void log_set_format(enum log_format format) {
 
 void log_set_id(const char *id) {
     snprintf(state.id, sizeof(state.id), "%s", id ? id : "");
+}
+
+void log_set_tee(int fd, enum log_level level) {
+    state.tee_fd = fd;
+    state.tee_level = level;
 }
 
 enum log_level log_get_level(void) {
@@ -151,6 +158,10 @@ void log_msg(enum log_level level, const char *fmt, ...) {
     /* One write, so that lines of several processes that append to one file do not mix. */
     if (n > 0 && write(state.fd, line, MIN((size_t)n, sizeof(line) - 1)) < 0) {
         /* nowhere left to report it */
+    }
+    if (n > 0 && state.tee_fd >= 0 && level <= state.tee_level &&
+        write(state.tee_fd, line, MIN((size_t)n, sizeof(line) - 1)) < 0) {
+        /* it is a copy */
     }
     errno = saved;
 }

@@ -25,6 +25,10 @@ void log_set_format(enum log_format format);
 /* The id of the sandbox or container that this process serves; copied. NULL: none. */
 void log_set_id(const char *id);
 
+/* Lines of at most this level also go to fd (not owned; -1: no longer), in the same format. A write that fails is
+ * dropped. */
+void log_set_tee(int fd, enum log_level level);
+
 enum log_level log_get_level(void);
 int log_get_fd(void); /* where lines go; not owned */
 

@@ -18,6 +18,8 @@ static void defaults(void **state) {
     assert_int_equal(c.accel, ACCEL_AUTO);
     assert_true(c.memory == UINT64_C(2) << 30);
     assert_int_equal(c.cpus, 2);
+    assert_true(c.memory_max == 0);
+    assert_int_equal(c.cpus_max, 0);
     assert_string_equal(c.kernel_params, "");
     assert_string_equal(c.vmm_root, "");
     assert_string_equal(c.guest_dir, "");
@@ -37,6 +39,8 @@ static void every_key_is_read(void **state) {
                                "accel = tcg\n"
                                "memory=512M\n"
                                "  cpus\t=  4  \n"
+                               "memory_max = 129M\n"
+                               "cpus_max = 255\n"
                                "kernel_params = a=1 b,c \"d\"   ; the rest is a comment\n"
                                "vmm_root = /opt/vmm\n"
                                "guest: /opt/guest\n"
@@ -57,6 +61,8 @@ static void every_key_is_read(void **state) {
     assert_int_equal(c.accel, ACCEL_TCG);
     assert_true(c.memory == 512 << 20);
     assert_int_equal(c.cpus, 4);
+    assert_true(c.memory_max == 129 << 20);
+    assert_int_equal(c.cpus_max, 255);
     assert_string_equal(c.kernel_params, "a=1 b,c \"d\"");
     assert_string_equal(c.vmm_root, "/opt/vmm");
     assert_string_equal(c.guest_dir, "/opt/guest");
@@ -81,6 +87,11 @@ static void mistakes_name_file_line_key_and_what_is_allowed(void **state) {
         {"[vm]\nmemory = -1\n", "t.conf:2: memory = \"-1\" in [vm]: must be size, 128M to 1T, a multiple of 2M"},
         {"[vm]\ncpus = 0\n", "t.conf:2: cpus = \"0\" in [vm]: must be number, 1 to 255"},
         {"[vm]\ncpus = 256\n", "t.conf:2: cpus = \"256\" in [vm]: must be number, 1 to 255"},
+        {"[vm]\nmemory_max = 1\n", "t.conf:2: memory_max = \"1\" in [vm]: must be size, 0 or 128M to 1T"},
+        {"[vm]\nmemory_max = 127M\n", "t.conf:2: memory_max = \"127M\" in [vm]: must be size, 0 or 128M to 1T"},
+        {"[vm]\nmemory_max = 1025G\n", "t.conf:2: memory_max = \"1025G\" in [vm]: must be size, 0 or 128M to 1T"},
+        {"[vm]\ncpus_max = 256\n", "t.conf:2: cpus_max = \"256\" in [vm]: must be number, 0 to 255"},
+        {"[vm]\ncpus_max =\n", "t.conf:2: cpus_max = \"\" in [vm]: must be number, 0 to 255"},
         {"[vm]\nkernel_params = a\x01z\n", NULL},
         {"[vm]\nkernel_params = \xc3\xa4\n", NULL},
         {"[vm]\nvmm_root = rel/ative\n", "t.conf:2: vmm_root = \"rel/ative\" in [vm]: must be directory, absolute"},
@@ -90,12 +101,16 @@ static void mistakes_name_file_line_key_and_what_is_allowed(void **state) {
         {"[vm]\nboot_timeout = 1s\n", "t.conf:2: boot_timeout = \"1s\" in [vm]: must be seconds, 1 to 3600"},
         {"[agent]\ntimeout = x\n", "t.conf:2: timeout = \"x\" in [agent]: must be seconds, 1 to 3600"},
         {"[agent]\ndebug_console = yes\n", "t.conf:2: debug_console = \"yes\" in [agent]: must be true or false"},
+        {"[checkpoint]\nenable = no\n", "t.conf:2: enable = \"no\" in [checkpoint]: must be true or false"},
+        {"[checkpoint]\ncriu_log_level = 5\n",
+         "t.conf:2: criu_log_level = \"5\" in [checkpoint]: must be number, 0 to 4"},
+        {"[checkpoint]\ntimeout = 0\n", "t.conf:2: timeout = \"0\" in [checkpoint]: must be seconds, 1 to 3600"},
         {"[log]\nlevel = loud\n", "t.conf:2: level = \"loud\" in [log]: must be error, warn, info or debug"},
         {"[log]\nguest_console = 1\n", "t.conf:2: guest_console = \"1\" in [log]: must be true or false"},
         {"[log]\nguest_log_max = 63K\n", "t.conf:2: guest_log_max = \"63K\" in [log]: must be size, 64K to 1G"},
         {"[log]\nguest_log_max = 2G\n", "t.conf:2: guest_log_max = \"2G\" in [log]: must be size, 64K to 1G"},
         {"[vm]\n\ncpu = 1\n", "t.conf:3: unknown key \"cpu\" in section [vm]"},
-        {"[VM]\ncpus = 1\n", "t.conf:2: unknown section [VM]; there are [vm], [agent] and [log]"},
+        {"[VM]\ncpus = 1\n", "t.conf:2: unknown section [VM]; there are [vm], [agent], [checkpoint] and [log]"},
         {"[log]\ncpus = 1\n", "t.conf:2: unknown key \"cpus\" in section [log]"},
         {"cpus = 1\n", "t.conf:1: \"cpus\" stands before the first section"},
         {"[vm]\ncpus = 1\n# x\ncpus = 1\n", "t.conf:4: cpus is set a second time in [vm], the first was in line 2"},

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include <jansson.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "tmpdir.h"
@@ -34,6 +35,7 @@ static int setup(void **state) {
 static int teardown(void **state) {
     struct fixture *f = *state;
     log_set_fd(2);
+    log_set_tee(-1, LOG_LEVEL_ERROR);
     free(f->path);
     free(f->text);
     int r = tmpdir_teardown((void **)&f->t);
@@ -145,6 +147,57 @@ static void logging_keeps_errno_and_survives_a_closed_fd(void **state) {
     assert_int_equal(errno, ENOTTY);
 }
 
+/* What the other end of the tee got. */
+static const char *teed(int fd, char buf[4096]) {
+    ssize_t n = read(fd, buf, 4095);
+    buf[MAX(n, (ssize_t)0)] = '\0';
+    return buf;
+}
+
+static void tee_gets_what_is_worth_it(void **state) {
+    struct fixture *f = *state;
+    int fds[2];
+    char buf[4096];
+    assert_int_equal(pipe2(fds, O_CLOEXEC | O_NONBLOCK), 0);
+    log_set_id("box");
+    log_set_tee(fds[1], LOG_LEVEL_WARN);
+    log_info("only in the file");
+    log_warn("in both");
+    assert_string_equal(after_time(teed(fds[0], buf)), "level=warning msg=\"in both\" id=\"box\"\n");
+    assert_non_null(strstr(logged(f), "only in the file"));
+    assert_non_null(strstr(f->text, "in both"));
+    /* Never more than the log itself has. */
+    log_set_tee(fds[1], LOG_LEVEL_DEBUG);
+    log_debug("in neither");
+    assert_string_equal(teed(fds[0], buf), "");
+    log_info("in both");
+    assert_non_null(strstr(teed(fds[0], buf), "level=info"));
+    log_set_tee(-1, LOG_LEVEL_DEBUG);
+    log_error("only in the file again");
+    assert_string_equal(teed(fds[0], buf), "");
+    assert_non_null(strstr(logged(f), "only in the file again"));
+    close(fds[0]);
+    close(fds[1]);
+}
+
+/* Nobody reads it: what does not fit is dropped, and only there. */
+static void tee_that_is_full(void **state) {
+    struct fixture *f = *state;
+    int fds[2];
+    size_t n = 0;
+    assert_int_equal(pipe2(fds, O_CLOEXEC | O_NONBLOCK), 0);
+    while (write(fds[1], "0123456789abcdef", 16) == 16)
+        n++;
+    assert_true(n > 0);
+    log_set_tee(fds[1], LOG_LEVEL_WARN);
+    errno = ENOTTY;
+    log_error("x");
+    assert_int_equal(errno, ENOTTY);
+    assert_string_equal(after_time(logged(f)), "level=error msg=\"x\"\n");
+    close(fds[0]);
+    close(fds[1]);
+}
+
 static void open_makes_a_private_file(void **state) {
     struct fixture *f = *state;
     struct err e = ERR_INIT;
@@ -197,6 +250,8 @@ int main(void) {
         T(levels_filter),
         T(a_message_is_one_line_of_bounded_length),
         T(logging_keeps_errno_and_survives_a_closed_fd),
+        T(tee_gets_what_is_worth_it),
+        T(tee_that_is_full),
         T(open_makes_a_private_file),
         cmocka_unit_test(names_parse),
     };
