@@ -139,10 +139,12 @@ static int on_timeout(sd_event_source *source, uint64_t usec, void *userdata) {
 }
 
 static int on_exited(sd_event_source *source, int fd, uint32_t events, void *userdata) {
-    (void)source, (void)fd, (void)events;
+    (void)fd, (void)events;
     struct oci_hooks_run *run = userdata;
     struct err e = ERR_INIT;
     int status = 0;
+    /* Before the pidfd is closed: a moment later its number may be another's. */
+    (void)sd_event_source_set_enabled(source, SD_EVENT_OFF);
     int r = proc_wait(&run->proc, USEC_PER_SEC, &status);
     if (r < 0) {
         err_errno(&e, -r, "cannot wait for it");

@@ -112,6 +112,22 @@ bool spec_has_namespace(const json_t *spec, const char *type) {
     return false;
 }
 
+/* "/ipc" and so on, if this path means a namespace of the pod's sandbox container; else NULL. */
+static const char *pod_namespace(const struct rewrite *rw, const char *type, const char *path) {
+    static const struct {
+        const char *type, *file;
+    } names[] = {{"network", "/net"}, {"ipc", "/ipc"}, {"uts", "/uts"}, {"pid", "/pid"}};
+    for (size_t i = 0; rw->pod && i < ARRAY_SIZE(names); i++) {
+        char own[64];
+        if (strcmp(type, names[i].type) != 0)
+            continue;
+        snprintf(own, sizeof(own), "/proc/%d/ns%s", (int)rw->pod->pid, names[i].file);
+        /* Whatever the path of the network namespace, there is one network in the VM for the pod. */
+        return i == 0 || strcmp(path, own) == 0 ? names[i].file : NULL;
+    }
+    return NULL;
+}
+
 static int one_namespace(struct rewrite *rw, const json_t *list, size_t i, json_t *to, struct err *err) {
     const json_t *in = json_array_get(list, i);
     const char *type = json_string_value(json_object_get(in, "type"));
@@ -121,6 +137,11 @@ static int one_namespace(struct rewrite *rw, const json_t *list, size_t i, json_
     for (size_t k = 0; k < i; k++)
         if (strcmp(type, json_string_value(json_object_get(json_array_get(list, k), "type"))) == 0)
             return err_set(err, EINVAL, "linux.namespaces[%zu].type: %s is there twice", i, type);
+    const char *shared = path && *path ? pod_namespace(rw, type, path) : NULL;
+    if (shared)
+        return json_push(
+            to, json_pack("{s:s, s:s++}", "type", type, "path", OCI_GUEST_NAMESPACES "/", rw->pod->sandbox_id, shared),
+            err);
     if (path && *path && strcmp(type, "network") != 0)
         return err_set(err, EOPNOTSUPP,
                        "linux.namespaces[%zu].path: a %s namespace of the host cannot be joined from a VM", i, type);

@@ -106,6 +106,11 @@ static int rewrite_all(struct rewrite *rw, struct err *err) {
 
 int oci_spec_for_guest(const json_t *spec, const char *id, const char *bundle, struct oci_guest_spec *ret,
                        struct err *err) {
+    return oci_spec_for_pod(spec, id, bundle, NULL, ret, err);
+}
+
+int oci_spec_for_pod(const json_t *spec, const char *id, const char *bundle, const struct oci_pod_host *pod,
+                     struct oci_guest_spec *ret, struct err *err) {
     int r = id_validate("container id", id, err);
     if (r < 0 || (r = oci_spec_validate(spec, err)) < 0)
         return r;
@@ -115,7 +120,7 @@ int oci_spec_for_guest(const json_t *spec, const char *id, const char *bundle, s
     cleanup_guest_spec struct oci_guest_spec out = {.spec = json_object()};
     if (!out.spec)
         return err_set(err, ENOMEM, "out of memory");
-    struct rewrite rw = {.spec = spec, .id = id, .bundle = bundle, .out = &out, .guest = out.spec};
+    struct rewrite rw = {.spec = spec, .id = id, .bundle = bundle, .pod = pod, .out = &out, .guest = out.spec};
     r = rewrite_all(&rw, err);
     if (r < 0)
         return r;

@@ -12,8 +12,9 @@
 struct rewrite {
     const json_t *spec; /* the user's */
     const char *id, *bundle;
-    struct oci_guest_spec *out; /* notes and mounts are added to it */
-    json_t *guest;              /* the specification being built */
+    const struct oci_pod_host *pod; /* NULL: no member of one */
+    struct oci_guest_spec *out;     /* notes and mounts are added to it */
+    json_t *guest;                  /* the specification being built */
 };
 
 /* Tables, for oci_spec_validate(). */

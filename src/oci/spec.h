@@ -14,6 +14,7 @@
 #include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/types.h>
 
 #include "base/err.h"
 #include "base/util.h"
@@ -64,6 +65,18 @@ void oci_guest_spec_clear(struct oci_guest_spec *g); /* accepts a zeroed one */
  */
 int oci_spec_for_guest(const json_t *spec, const char *id, const char *bundle, struct oci_guest_spec *ret,
                        struct err *err);
+
+/* The pod that a container joins: its sandbox container, whose namespaces the agent keeps at OCI_GUEST_NAMESPACES. */
+#define OCI_GUEST_NAMESPACES "/run/stasis/ns" /* in the guest: …/<sandbox container>/{ipc,net,pid,uts} */
+struct oci_pod_host {
+    const char *sandbox_id;
+    pid_t pid; /* on the host, that containerd was told for the sandbox container */
+};
+
+/* The same for a member of a pod (NULL: of none). A network namespace with a path is the pod's; a pid, ipc or uts
+ * namespace with the path /proc/<pod->pid>/ns/… is that of the sandbox container. Any other path is refused. */
+int oci_spec_for_pod(const json_t *spec, const char *id, const char *bundle, const struct oci_pod_host *pod,
+                     struct oci_guest_spec *ret, struct err *err);
 
 /* The process object of exec rewritten for the guest: AppArmor and SELinux labels dropped with a note. `base` is the
  * container's process (may be NULL): fields that are absent in `process` (user, cwd, capabilities, env's PATH, …) are
