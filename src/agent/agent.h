@@ -10,6 +10,7 @@
  *
  *   rpc → container → process → stream       container → crun → job → children
  *         console, check, stats, ps                oom, cgroup, freezer
+ *                     checkpoint, restore → criu → crun
  *
  * Bounds: AGENT_CONTAINERS_MAX, CONTAINER_EXECS_MAX, PROCESS_WAITERS_MAX, STREAM_CHUNK_MAX, CRUN_LOG_MAX, …; each is
  * named where it is applied. When the channel begins a new session, agent_void_calls() abandons what the old one asked
@@ -21,6 +22,7 @@
 #include <stddef.h>
 #include <systemd/sd-event.h>
 
+#include "agent/criu.h"
 #include "agent/crun.h"
 #include "agent/oom.h"
 #include "base/log.h"
@@ -30,7 +32,9 @@
 #define AGENT_CONSOLES_MAX 16
 #define AGENT_RUN_DIR "/run/stasis"
 #define AGENT_BUNDLES AGENT_RUN_DIR "/bundles"
+#define AGENT_NAMESPACES AGENT_RUN_DIR "/ns"
 
+struct check_result;
 struct children;
 struct container;
 struct process;
@@ -49,10 +53,15 @@ struct agent {
     size_t n_consoles;
     enum log_level log_level; /* of the kernel's command line; error if it says nothing */
     bool console_allowed;
-    bool checking;           /* a self-check is under way */
-    const char *bundle_dir;  /* AGENT_BUNDLES */
-    const char *cgroup_root; /* CGROUP_ROOT */
+    bool checking;             /* a self-check is under way */
+    const char *bundle_dir;    /* AGENT_BUNDLES */
+    const char *namespace_dir; /* AGENT_NAMESPACES */
+    const char *cgroup_root;   /* CGROUP_ROOT */
     struct oom_waiters oom;
+    struct criu_queue criu;
+    struct check_result *criu_check; /* that CRIU works here, once it is known; NULL before */
+    const char *criu_path;           /* CRIU_PATH */
+    const char *share_dir;           /* INIT_SHARE_DIR */
 };
 
 /* How every operation that takes time answers; err is NULL on success. */

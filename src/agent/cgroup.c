@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/fd.h"
 #include "base/path.h"
@@ -127,4 +128,32 @@ int cgroup_kill(int fd, struct err *err) {
 
 int cgroup_freeze(int fd, bool freeze, struct err *err) {
     return file_write_at(fd, "cgroup.freeze", freeze ? "1" : "0", err);
+}
+
+/* The groups below a directory, the deepest first. What cannot be removed shows when its parent cannot either. */
+static void remove_below(int fd, unsigned depth) {
+    int at = depth == CGROUP_DEPTH_MAX ? -1 : openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    cleanup_dir DIR *dir = at < 0 ? NULL : fdopendir(at);
+    if (!dir) {
+        fd_close(at);
+        return;
+    }
+    struct dirent *e;
+    while ((e = readdir(dir))) {
+        if (e->d_type != DT_DIR || e->d_name[0] == '.')
+            continue;
+        cleanup_fd int sub = openat(fd, e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (sub >= 0)
+            remove_below(sub, depth + 1);
+        (void)unlinkat(fd, e->d_name, AT_REMOVEDIR); /* see above */
+    }
+}
+
+int cgroup_remove(const char *path, struct err *err) {
+    cleanup_fd int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0)
+        remove_below(fd, 0);
+    if (rmdir(path) < 0 && errno != ENOENT)
+        return err_errno(err, errno, "cannot remove cgroup %s", path);
+    return 0;
 }

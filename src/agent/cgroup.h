@@ -31,3 +31,6 @@ int cgroup_read_key(int fd, const char *file, const char *key, uint64_t *ret);
 /* SIGKILL to all, frozen ones too. */
 int cgroup_kill(int fd, struct err *err);
 int cgroup_freeze(int fd, bool freeze, struct err *err);
+
+/* Removes the empty cgroup at path and those below it. No harm if it is not there; -EBUSY when a process is in it. */
+int cgroup_remove(const char *path, struct err *err);

@@ -45,5 +45,9 @@ void check_last_line(const char *text, char *out, size_t size);
 /* result is valid during the call; err instead of it when the check itself could not be made. */
 typedef void (*check_fn)(void *userdata, const struct check_result *result, const struct err *err);
 
-/* Calls fn from the loop after some seconds. -EBUSY while another check is under way. */
+/* Calls fn from the loop after some seconds. -EBUSY while another check is under way. A result without a failure is
+ * kept as agent.criu_check. */
 int check_run(struct agent *a, check_fn fn, void *userdata, struct err *err);
+
+/* The same with no more than CRIU's version and its opinion of the kernel as a whole, which is one or two seconds. */
+int check_run_brief(struct agent *a, check_fn fn, void *userdata, struct err *err);

@@ -7,20 +7,33 @@
 #include <unistd.h>
 
 #include "agent/cgroup.h"
+#include "agent/checkpoint.h"
 #include "agent/init.h"
+#include "agent/namespaces.h"
 #include "agent/trim.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/util.h"
 
-/* A create, start or update under way. */
+/* A start or update under way. */
 struct call {
     struct container *c;
-    agent_pid_fn pid_fn; /* create's */
-    agent_done_fn fn;    /* the others' */
+    agent_done_fn fn;
     void *userdata;
-    pid_t pid;
-    struct err *failure; /* of a create whose remains are being removed; owned */
+};
+
+/* A create under way. */
+struct create {
+    struct container *c;
+    agent_pid_fn fn;
+    void *userdata;
+};
+
+/* A create that failed, and whose remains are being removed. */
+struct failure {
+    struct err err;
+    agent_pid_fn fn;
+    void *userdata;
 };
 
 void container_set_state(struct container *c, enum container_state s) {
@@ -75,6 +88,8 @@ struct container *container_free(struct container *c) {
             break;
         }
     oom_forget(c);
+    if (c->pin_namespaces)
+        namespaces_unpin(c->agent->namespace_dir, c->id);
     remove_bundle(c);
     while (c->execs) {
         struct process *p = c->execs;
@@ -122,6 +137,7 @@ static void on_init_exited(struct process *p, void *userdata) {
     struct container *c = userdata;
     oom_update(c);
     p->exit.oom_killed = p->exit.code == 128 + 9 && c->oom_kills > 0;
+    checkpoint_init_exited(c);
     if (c->state == CONTAINER_DELETING) {
         container_delete_step(c);
         return;
@@ -145,22 +161,26 @@ static int write_bundle(struct container *c, const void *spec, size_t len, struc
     return r < 0 ? err_errno(err, -r, "cannot write %s", file) : 0;
 }
 
-static void create_answer(struct call *call, const struct err *err) {
-    agent_pid_fn fn = call->pid_fn;
-    void *userdata = call->userdata;
-    pid_t pid = call->pid;
-    struct err *failure = call->failure;
-    free(call);
-    fn(userdata, pid, err ? err : failure);
-    free(failure);
-}
-
 /* What a failed create left has been removed, or could not be. The first error is the answer. */
 static void on_remains_removed(void *userdata, const struct err *err) {
-    struct call *call = userdata;
+    struct failure *f = userdata;
     if (err)
         log_error("after a failed create: %s", err->msg);
-    create_answer(call, NULL);
+    f->fn(f->userdata, 0, &f->err);
+    free(f);
+}
+
+/* Nothing of the container stays. Answers fn. */
+static void remove_failed(struct container *c, bool remains, const struct err *err, agent_pid_fn fn, void *userdata) {
+    struct failure *f = remains ? malloc(sizeof(*f)) : NULL;
+    if (f) {
+        *f = (struct failure){.err = *err, .fn = fn, .userdata = userdata};
+        if (container_delete(c, on_remains_removed, f, NULL) == 0)
+            return;
+        free(f);
+    }
+    container_free(c);
+    fn(userdata, 0, err);
 }
 
 /* crun's part succeeded: takes over what it made. */
@@ -176,20 +196,16 @@ static int adopt(struct container *c, struct crun_result *result, struct err *er
     return r;
 }
 
-static void on_created(void *userdata, struct crun_result *result) {
-    struct call *call = userdata;
-    struct container *c = call->c;
+void container_created(struct container *c, struct crun_result *result, enum container_state next, bool remains,
+                       agent_pid_fn fn, void *userdata) {
     struct err err = ERR_INIT;
-    bool remains = true;
-    call->pid = result->pid;
     if (init_restore_cgroup_options(c->agent->cgroup_root, &err) < 0)
         log_warn("%s", err.msg);
     if (result->err) {
         err_copy(&err, result->err);
-        /* crun removes what it made, unless it was killed, or failed after its work was done. */
-        remains = result->timed_out || result->pid;
         children_kill(result->pid);
-    } else if (adopt(c, result, &err) == 0) {
+    } else if (adopt(c, result, &err) == 0 &&
+               (!c->pin_namespaces || namespaces_pin(c->agent->namespace_dir, c->id, result->pid, &err) == 0)) {
         err.code = 0;
     }
     if (c->state == CONTAINER_DELETING) {
@@ -198,56 +214,24 @@ static void on_created(void *userdata, struct crun_result *result) {
             (void)cgroup_kill(c->cgroup_fd, NULL);
         if (!err.code)
             err_set(&err, ECANCELED, "container %s was deleted while it was being created", c->id);
-        create_answer(call, &err);
+        fn(userdata, result->pid, &err);
         container_op_end(c);
         return;
     }
     c->ops--;
     trim_later(c->agent->trim);
-    if (!err.code) {
-        if (c->init->state == PROCESS_RUNNING)
-            container_set_state(c, CONTAINER_CREATED);
-        create_answer(call, NULL);
+    if (err.code) {
+        /* crun removes what it made, unless it was killed, or failed after its work was done. */
+        remove_failed(c, remains || result->timed_out || result->pid, &err, fn, userdata);
         return;
     }
-    if (remains && (call->failure = malloc(sizeof(err)))) {
-        *call->failure = err;
-        if (container_delete(c, on_remains_removed, call, NULL) == 0)
-            return;
-    }
-    container_free(c);
-    create_answer(call, call->failure ? NULL : &err);
+    if (c->init->state == PROCESS_RUNNING)
+        container_set_state(c, next);
+    fn(userdata, result->pid, NULL);
 }
 
-static int create_start(struct container *c, const void *spec, size_t len, const struct process_streams *streams,
-                        uint64_t timeout_usec, struct call *call, struct err *err) {
-    struct agent *a = c->agent;
-    int fds[3];
-    int r = process_new(a->event, a->children, "", streams, on_init_exited, c, &c->init, err);
-    if (r == 0)
-        r = write_bundle(c, spec, len, err);
-    if (r == 0)
-        r = process_pipes(c->init, fds, err);
-    if (r < 0)
-        return r;
-    cleanup_free char *bundle = path_join(a->bundle_dir, c->id);
-    struct crun_request req = CRUN_REQUEST_INIT;
-    req.args[0] = "create";
-    req.args[1] = "--bundle";
-    req.args[2] = bundle;
-    req.id = c->id;
-    req.makes_process = true;
-    req.terminal = streams->terminal;
-    req.timeout_usec = timeout_usec;
-    memcpy(req.stdio, fds, sizeof(fds));
-    r = bundle ? crun_run(&a->crun, &req, on_created, call, err) : err_set(err, ENOMEM, "out of memory");
-    process_close_fds(fds);
-    return r;
-}
-
-int container_create(struct agent *a, const char *id, const void *spec, size_t len,
-                     const struct process_streams *streams, uint64_t timeout_usec, agent_pid_fn fn, void *userdata,
-                     struct err *err) {
+int container_new(struct agent *a, const char *id, enum container_state s, const void *spec, size_t len,
+                  const struct process_streams *streams, struct container **ret, struct err *err) {
     int r = id_validate("container id", id, err);
     if (r < 0)
         return r;
@@ -260,25 +244,71 @@ int container_create(struct agent *a, const char *id, const void *spec, size_t l
         return err_set(err, ENOMEM, "out of memory");
     c->agent = a;
     c->cgroup_fd = -1;
-    c->state = CONTAINER_CREATING;
+    c->state = s;
     snprintf(c->id, sizeof(c->id), "%s", id);
-    struct call *call = call_new(c, NULL, userdata, err);
-    if (!call) {
-        free(c);
-        return -ENOMEM;
-    }
-    call->pid_fn = fn;
     c->next = a->containers;
     a->containers = c;
     a->n_containers++;
-    r = create_start(c, spec, len, streams, timeout_usec, call, err);
+    r = process_new(a->event, a->children, "", streams, on_init_exited, c, &c->init, err);
+    if (r == 0)
+        r = write_bundle(c, spec, len, err);
     if (r < 0) {
-        free(call);
         container_free(c);
         return err_wrap(err, "cannot create container %s", id);
     }
+    *ret = c;
+    return 0;
+}
+
+int container_run_crun(struct container *c, struct crun_request *req, crun_done_fn done, void *userdata,
+                       struct err *err) {
+    int fds[3];
+    int r = process_pipes(c->init, fds, err);
+    if (r < 0)
+        return r;
+    req->id = c->id;
+    req->makes_process = true;
+    req->terminal = c->init->streams.terminal;
+    memcpy(req->stdio, fds, sizeof(fds));
+    r = crun_run(&c->agent->crun, req, done, userdata, err);
+    process_close_fds(fds);
+    return r;
+}
+
+static void on_created(void *userdata, struct crun_result *result) {
+    struct create *create = userdata;
+    container_created(create->c, result, CONTAINER_CREATED, false, create->fn, create->userdata);
+    free(create);
+}
+
+int container_create(struct agent *a, const char *id, const void *spec, size_t len,
+                     const struct process_streams *streams, uint64_t timeout_usec, agent_pid_fn fn, void *userdata,
+                     struct err *err) {
+    struct container *c = NULL;
+    int r = container_new(a, id, CONTAINER_CREATING, spec, len, streams, &c, err);
+    if (!c)
+        return r;
+    cleanup_free char *bundle = path_join(a->bundle_dir, c->id);
+    cleanup_free struct create *create = malloc(sizeof(*create));
+    struct crun_request req = CRUN_REQUEST_INIT;
+    req.args[0] = "create";
+    req.args[1] = "--bundle";
+    req.args[2] = bundle;
+    req.timeout_usec = timeout_usec;
+    if (create)
+        *create = (struct create){.c = c, .fn = fn, .userdata = userdata};
+    r = bundle && create ? container_run_crun(c, &req, on_created, create, err) : err_set(err, ENOMEM, "out of memory");
+    if (r < 0) {
+        container_free(c);
+        return err_wrap(err, "cannot create container %s", id);
+    }
+    (void)TAKE_PTR(create); /* on_created's */
     container_op_begin(c);
     return 0;
+}
+
+void container_pin_namespaces(struct container *c) {
+    c->pin_namespaces = true;
 }
 
 /* Start and update. */

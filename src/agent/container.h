@@ -19,6 +19,8 @@
 #define CONTAINER_KILL_TIMEOUT_USEC (UINT64_C(10) * 1000000)
 #define CONTAINER_FREEZE_TIMEOUT_USEC (UINT64_C(10) * 1000000)
 
+struct checkpoint;
+
 /* A call that waits for something. */
 struct container_call {
     agent_done_fn fn; /* NULL: none */
@@ -34,8 +36,9 @@ struct container {
     struct process *execs; /* list */
     size_t n_execs;
     unsigned ops;
-    int cgroup_fd;     /* -1: not known yet */
-    char *cgroup_path; /* absolute */
+    int cgroup_fd;       /* -1: not known yet */
+    char *cgroup_path;   /* absolute */
+    bool pin_namespaces; /* others will join them (namespaces.h) */
     /* Deleting. */
     struct container_call deleting;
     sd_event_source *kill_timer;
@@ -43,6 +46,7 @@ struct container {
     /* Pausing. */
     struct container_call pausing;
     sd_event_source *frozen_source, *freeze_timer;
+    struct checkpoint *checkpoint; /* under way; NULL: none */
     /* Out of memory. */
     sd_event_source *oom_source;
     uint64_t oom_kills, oom_told;
@@ -59,6 +63,8 @@ struct process *container_process(struct container *c, const char *exec_id, stru
 int container_create(struct agent *a, const char *id, const void *spec, size_t len,
                      const struct process_streams *streams, uint64_t timeout_usec, agent_pid_fn fn, void *userdata,
                      struct err *err);
+/* For one that is being created: its namespaces are kept until it is deleted. */
+void container_pin_namespaces(struct container *c);
 int container_start(struct container *c, uint64_t timeout_usec, agent_done_fn fn, void *userdata, struct err *err);
 int container_update(struct container *c, const void *resources, size_t len, uint64_t timeout_usec, agent_done_fn fn,
                      void *userdata, struct err *err);
@@ -81,6 +87,18 @@ int container_pause(struct container *c, agent_done_fn fn, void *userdata, struc
 int container_resume(struct container *c, struct err *err);
 
 /* For the parts of the object, and nobody else. */
+/* A container with its bundle and the streams of its init, of which crun knows nothing yet. */
+int container_new(struct agent *a, const char *id, enum container_state s, const void *spec, size_t len,
+                  const struct process_streams *streams, struct container **ret, struct err *err);
+/* Runs the crun that makes its init, in an operation; args, timeout and data are the caller's, the rest is filled in.
+ */
+int container_run_crun(struct container *c, struct crun_request *req, crun_done_fn done, void *userdata,
+                       struct err *err);
+/* That crun has ended, or could not be run (result->err). Takes over its process, gives the container its next state
+ * and ends the operation; on failure removes everything, with crun's help if it may have left something (remains).
+ * Answers fn either way. May free c. */
+void container_created(struct container *c, struct crun_result *result, enum container_state next, bool remains,
+                       agent_pid_fn fn, void *userdata);
 void container_set_state(struct container *c, enum container_state s);
 void container_op_begin(struct container *c);
 void container_op_end(struct container *c);      /* may free c */

@@ -74,7 +74,7 @@ static int failure(const struct op *op, int status, struct err *err) {
 static void on_end(void *userdata, int status) {
     struct op *op = userdata;
     struct err err = ERR_INIT;
-    struct crun_result result = {.tty = -1, .timed_out = status == -ETIMEDOUT};
+    struct crun_result result = {.tty = -1, .status = MAX(status, 0), .timed_out = status == -ETIMEDOUT};
     int r = 0;
     if (status != 0)
         r = failure(op, status, &err);

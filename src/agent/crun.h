@@ -18,7 +18,7 @@
 #define CRUN_PATH "/usr/bin/crun"
 #define CRUN_DIR "/run/stasis/op"
 #define CRUN_TIMEOUT_USEC (UINT64_C(60) * 1000000)
-#define CRUN_ARGS_MAX 12
+#define CRUN_ARGS_MAX 24
 #define CRUN_PARALLEL_MAX 64 /* operations under way, beyond which no new process is made: each costs memory */
 
 struct crun {
@@ -35,6 +35,7 @@ struct crun_result {
     const struct err *err; /* NULL: it worked */
     pid_t pid;             /* of the process it made, if it was to make one; else 0 */
     int tty;               /* its terminal, if one was asked for, else -1; the callback takes it (sets it to -1) */
+    int status;            /* of crun, as waitpid() gives it; 0 when timed_out */
     bool timed_out;        /* crun had to be killed: half of its work may be left */
 };
 

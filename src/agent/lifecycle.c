@@ -14,16 +14,18 @@ static const struct {
     [CONTAINER_CREATING] = {"being created", S(CREATED) | S(STOPPED) | S(DELETING)},
     [CONTAINER_CREATED] = {"created", S(STARTING) | S(STOPPED) | S(DELETING)},
     [CONTAINER_STARTING] = {"being started", S(RUNNING) | S(CREATED) | S(STOPPED) | S(DELETING)},
-    [CONTAINER_RUNNING] = {"running", S(PAUSING) | S(STOPPED) | S(DELETING)},
+    [CONTAINER_RUNNING] = {"running", S(PAUSING) | S(CHECKPOINTING) | S(STOPPED) | S(DELETING)},
     [CONTAINER_PAUSING] = {"being paused", S(PAUSED) | S(RUNNING) | S(STOPPED) | S(DELETING)},
-    [CONTAINER_PAUSED] = {"paused", S(RUNNING) | S(STOPPED) | S(DELETING)},
+    [CONTAINER_PAUSED] = {"paused", S(RUNNING) | S(CHECKPOINTING) | S(STOPPED) | S(DELETING)},
+    [CONTAINER_CHECKPOINTING] = {"being checkpointed", S(RUNNING) | S(PAUSED) | S(STOPPED) | S(DELETING)},
+    [CONTAINER_RESTORING] = {"being restored", S(RUNNING) | S(STOPPED) | S(DELETING)},
     [CONTAINER_STOPPED] = {"stopped", S(DELETING)},
     /* Back when crun could not delete it. */
     [CONTAINER_DELETING] = {"being deleted", S(STOPPED) | S(RUNNING)},
 };
 static_assert(ARRAY_SIZE(states) == CONTAINER_STATES, "every state has a row");
 
-#define LIVE (S(CREATED) | S(STARTING) | S(RUNNING) | S(PAUSING) | S(PAUSED))
+#define LIVE (S(CREATED) | S(STARTING) | S(RUNNING) | S(PAUSING) | S(PAUSED) | S(CHECKPOINTING))
 
 static const struct {
     const char *name;
@@ -35,9 +37,10 @@ static const struct {
     [ACTION_PAUSE] = {"pause", S(RUNNING)},
     [ACTION_RESUME] = {"resume", S(PAUSED)},
     [ACTION_UPDATE] = {"update", S(CREATED) | S(RUNNING) | S(PAUSED)},
+    [ACTION_CHECKPOINT] = {"checkpoint", S(RUNNING) | S(PAUSED)},
     [ACTION_INSPECT] = {"inspect", LIVE | S(STOPPED)},
-    /* One that is being created goes as soon as crun has ended. */
-    [ACTION_DELETE] = {"delete", LIVE | S(CREATING) | S(STOPPED)},
+    /* One that is being created or restored goes as soon as crun has ended. */
+    [ACTION_DELETE] = {"delete", LIVE | S(CREATING) | S(RESTORING) | S(STOPPED)},
 };
 static_assert(ARRAY_SIZE(actions) == CONTAINER_ACTIONS, "every action has a row");
 

@@ -13,7 +13,9 @@ enum container_state {
     CONTAINER_RUNNING,
     CONTAINER_PAUSING, /* waits for operations under way, then for the freezer */
     CONTAINER_PAUSED,
-    CONTAINER_STOPPED, /* its init has ended */
+    CONTAINER_CHECKPOINTING, /* it was running or paused, and may be so again */
+    CONTAINER_RESTORING,     /* waits for its turn, then for crun restore */
+    CONTAINER_STOPPED,       /* its init has ended */
     CONTAINER_DELETING,
     CONTAINER_STATES
 };
@@ -25,6 +27,7 @@ enum container_action {
     ACTION_PAUSE,
     ACTION_RESUME,
     ACTION_UPDATE,
+    ACTION_CHECKPOINT,
     ACTION_INSPECT, /* stats, processes */
     ACTION_DELETE,
     CONTAINER_ACTIONS

@@ -9,6 +9,8 @@
 
 #include "agent/agent.h"
 #include "agent/cgroup.h"
+#include "agent/check.h"
+#include "agent/criu_work.h"
 #include "agent/guest.h"
 #include "agent/init.h"
 #include "agent/rpc.h"
@@ -51,7 +53,12 @@ static int start(struct agent *a, struct err *err) {
     if (r < 0)
         return r;
     a->bundle_dir = AGENT_BUNDLES;
+    a->namespace_dir = AGENT_NAMESPACES;
     a->cgroup_root = CGROUP_ROOT;
+    a->share_dir = INIT_SHARE_DIR;
+    a->criu_path = CRIU_PATH;
+    a->criu.conf_path = CRIU_CONF;
+    a->criu.work_path = CRIU_WORK;
     a->crun = (struct crun){.event = a->event, .children = a->children, .path = CRUN_PATH, .dir = CRUN_DIR};
     int fd = init_open_port(INIT_PORT_NAME, INIT_PORT_TIMEOUT_USEC, err);
     if (fd < 0)

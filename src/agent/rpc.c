@@ -11,6 +11,7 @@
 #include "agent/container.h"
 #include "agent/guest.h"
 #include "agent/ps.h"
+#include "agent/rpc_impl.h"
 #include "agent/stats.h"
 #include "base/fd.h"
 #include "base/log.h"
@@ -20,13 +21,16 @@
 /* Shorter names of what protobuf-c generates. */
 #define MSG(name) Stasis__Agent__V1__##name
 
-/* crun's time is a little shorter than the caller's, so that the caller hears what became of it. */
-static uint64_t crun_time(const struct ttrpc_request *req) {
+uint64_t rpc_time(const struct ttrpc_request *req, uint64_t max_usec) {
     uint64_t deadline = ttrpc_request_deadline(req), now = now_usec();
     if (deadline == 0)
-        return CRUN_TIMEOUT_USEC;
+        return max_usec;
     uint64_t left = deadline > now ? deadline - now : 0;
-    return MAX(MIN(left - left / 16, CRUN_TIMEOUT_USEC), USEC_PER_MSEC);
+    return MAX(MIN(left - left / 16, max_usec), USEC_PER_MSEC);
+}
+
+static uint64_t crun_time(const struct ttrpc_request *req) {
+    return rpc_time(req, CRUN_TIMEOUT_USEC);
 }
 
 static void answer(void *userdata, const struct err *err) {
@@ -64,7 +68,7 @@ static struct process *find_process(struct agent *a, struct ttrpc_request *req, 
     return p;
 }
 
-static struct container *find_container(struct agent *a, struct ttrpc_request *req, const char *id) {
+struct container *rpc_find_container(struct agent *a, struct ttrpc_request *req, const char *id) {
     struct err err = ERR_INIT;
     struct container *c = container_get(a, id, &err);
     if (!c)
@@ -147,7 +151,7 @@ static void on_console(struct ttrpc_request *req, const ProtobufCMessage *in, vo
 
 /* Containers. */
 
-static void created(void *userdata, pid_t pid, const struct err *err) {
+void rpc_created(void *userdata, pid_t pid, const struct err *err) {
     MSG(CreateContainerResponse) out = STASIS__AGENT__V1__CREATE_CONTAINER_RESPONSE__INIT;
     out.pid = (uint32_t)pid;
     if (err)
@@ -165,15 +169,18 @@ static void on_create(struct ttrpc_request *req, const ProtobufCMessage *in, voi
                                       .width = m->width,
                                       .height = m->height};
     struct err err = ERR_INIT;
-    answer_failure(
-        req, container_create(userdata, m->id, m->spec.data, m->spec.len, &streams, crun_time(req), created, req, &err),
-        &err);
+    int r =
+        container_create(userdata, m->id, m->spec.data, m->spec.len, &streams, crun_time(req), rpc_created, req, &err);
+    answer_failure(req, r, &err);
+    struct container *c = r == 0 && m->pin_namespaces ? container_find(userdata, m->id) : NULL;
+    if (c)
+        container_pin_namespaces(c);
 }
 
 static void on_start(struct ttrpc_request *req, const ProtobufCMessage *in, void *userdata) {
     const MSG(ContainerRequest) *m = (const void *)in;
     struct err err = ERR_INIT;
-    struct container *c = find_container(userdata, req, m->id);
+    struct container *c = rpc_find_container(userdata, req, m->id);
     if (c)
         answer_failure(req, container_start(c, crun_time(req), answer, req, &err), &err);
 }
@@ -181,7 +188,7 @@ static void on_start(struct ttrpc_request *req, const ProtobufCMessage *in, void
 static void on_delete(struct ttrpc_request *req, const ProtobufCMessage *in, void *userdata) {
     const MSG(ContainerRequest) *m = (const void *)in;
     struct err err = ERR_INIT;
-    struct container *c = find_container(userdata, req, m->id);
+    struct container *c = rpc_find_container(userdata, req, m->id);
     if (c)
         answer_failure(req, container_delete(c, answer, req, &err), &err);
 }
@@ -189,7 +196,7 @@ static void on_delete(struct ttrpc_request *req, const ProtobufCMessage *in, voi
 static void on_pause(struct ttrpc_request *req, const ProtobufCMessage *in, void *userdata) {
     const MSG(ContainerRequest) *m = (const void *)in;
     struct err err = ERR_INIT;
-    struct container *c = find_container(userdata, req, m->id);
+    struct container *c = rpc_find_container(userdata, req, m->id);
     if (c)
         answer_failure(req, container_pause(c, answer, req, &err), &err);
 }
@@ -197,7 +204,7 @@ static void on_pause(struct ttrpc_request *req, const ProtobufCMessage *in, void
 static void on_resume(struct ttrpc_request *req, const ProtobufCMessage *in, void *userdata) {
     const MSG(ContainerRequest) *m = (const void *)in;
     struct err err = ERR_INIT;
-    struct container *c = find_container(userdata, req, m->id);
+    struct container *c = rpc_find_container(userdata, req, m->id);
     if (c)
         answer_now(req, container_resume(c, &err), &err);
 }
@@ -205,7 +212,7 @@ static void on_resume(struct ttrpc_request *req, const ProtobufCMessage *in, voi
 static void on_update(struct ttrpc_request *req, const ProtobufCMessage *in, void *userdata) {
     const MSG(UpdateRequest) *m = (const void *)in;
     struct err err = ERR_INIT;
-    struct container *c = find_container(userdata, req, m->id);
+    struct container *c = rpc_find_container(userdata, req, m->id);
     if (c)
         answer_failure(req, container_update(c, m->resources.data, m->resources.len, crun_time(req), answer, req, &err),
                        &err);
@@ -215,7 +222,7 @@ static void on_stats(struct ttrpc_request *req, const ProtobufCMessage *in, void
     const MSG(ContainerRequest) *m = (const void *)in;
     MSG(StatsResponse) out = STASIS__AGENT__V1__STATS_RESPONSE__INIT;
     struct err err = ERR_INIT;
-    struct container *c = find_container(userdata, req, m->id);
+    struct container *c = rpc_find_container(userdata, req, m->id);
     if (!c)
         return;
     cleanup_free uint8_t *metrics = NULL;
@@ -264,7 +271,7 @@ static void answer_processes(struct ttrpc_request *req, const struct ps_entry *e
 static void on_processes(struct ttrpc_request *req, const ProtobufCMessage *in, void *userdata) {
     const MSG(ContainerRequest) *m = (const void *)in;
     struct err err = ERR_INIT;
-    struct container *c = find_container(userdata, req, m->id);
+    struct container *c = rpc_find_container(userdata, req, m->id);
     if (!c)
         return;
     cleanup_free struct ps_entry *entries = NULL;
@@ -292,7 +299,7 @@ static void on_events(struct ttrpc_request *req, const ProtobufCMessage *in, voi
     const MSG(ContainerRequest) *m = (const void *)in;
     struct err err = ERR_INIT;
     struct container *c = NULL;
-    if (*m->id && !(c = find_container(userdata, req, m->id)))
+    if (*m->id && !(c = rpc_find_container(userdata, req, m->id)))
         return;
     answer_failure(req, oom_wait(userdata, c, happened, req, &err), &err);
 }
@@ -318,7 +325,7 @@ static void on_exec(struct ttrpc_request *req, const ProtobufCMessage *in, void 
                                       .height = m->height};
     struct err err = ERR_INIT;
     const MSG(ProcessId) none = STASIS__AGENT__V1__PROCESS_ID__INIT, *id = m->id ? m->id : &none;
-    struct container *c = find_container(userdata, req, id->container_id);
+    struct container *c = rpc_find_container(userdata, req, id->container_id);
     if (c)
         answer_failure(req,
                        container_exec(c, id->exec_id, m->process.data, m->process.len, &streams, crun_time(req), execed,
@@ -333,7 +340,7 @@ static void on_delete_process(struct ttrpc_request *req, const ProtobufCMessage 
         answer_now(req, console_delete(userdata, m->exec_id, &err), &err);
         return;
     }
-    struct container *c = find_container(userdata, req, m->container_id);
+    struct container *c = rpc_find_container(userdata, req, m->container_id);
     if (c)
         answer_now(req, container_delete_exec(c, m->exec_id, &err), &err);
 }
@@ -342,7 +349,7 @@ static void on_signal(struct ttrpc_request *req, const ProtobufCMessage *in, voi
     const MSG(SignalRequest) *m = (const void *)in;
     struct err err = ERR_INIT;
     if (m->all) {
-        struct container *c = find_container(userdata, req, m->id ? m->id->container_id : "");
+        struct container *c = rpc_find_container(userdata, req, m->id ? m->id->container_id : "");
         if (c)
             answer_now(req, container_signal_all(c, (int)MIN(m->signal, 65u), &err), &err);
         return;
@@ -462,6 +469,8 @@ static const struct ttrpc_handler handlers[] = {
     {"Events", on_events},
     {"Check", on_check},
     {"Console", on_console},
+    {"Checkpoint", rpc_on_checkpoint},
+    {"Restore", rpc_on_restore},
     {"Shutdown", on_shutdown},
     {NULL, NULL},
 };

@@ -10,7 +10,7 @@
 struct guest {
     struct fixture *f;
     struct agent a;
-    char *crun, *ops, *bundles, *root;
+    char *crun, *ops, *bundles, *root, *share, *conf, *work, *criu;
     struct tmpdir cgroup; /* path only as far as it fits; fd is what counts */
 };
 
@@ -24,12 +24,20 @@ static inline int guest_setup(void **state) {
     g->ops = tmpdir_path(f->dir, "op");
     g->bundles = tmpdir_path(f->dir, "bundles");
     g->root = tmpdir_path(f->dir, "cgroup");
+    g->share = tmpdir_path(f->dir, "share");
+    g->conf = tmpdir_path(f->dir, "criu/default.conf");
+    g->work = tmpdir_path(f->dir, "criu/work");
+    g->criu = tmpdir_path(f->dir, "fake-criu");
     g->a = (struct agent){
         .event = f->event,
         .children = f->children,
         .crun = {.event = f->event, .children = f->children, .path = g->crun, .dir = g->ops},
         .bundle_dir = g->bundles,
+        .namespace_dir = g->bundles,
         .cgroup_root = g->root,
+        .criu = {.conf_path = g->conf, .work_path = g->work},
+        .criu_path = g->criu,
+        .share_dir = g->share,
     };
     /* The path of this process's own cgroup, which that of its children is, too. */
     cleanup_free char *text = NULL, *path = NULL, *full = NULL;
@@ -79,6 +87,11 @@ static inline int guest_teardown(void **state) {
     free(g->ops);
     free(g->bundles);
     free(g->root);
+    free(g->share);
+    free(g->conf);
+    free(g->work);
+    free(g->criu);
+    free(g->a.criu_check);
     free(g);
     return fixture_teardown(&fixture) < 0 ? -1 : r;
 }
@@ -144,4 +157,33 @@ static inline void guest_delete(struct guest *g, struct container *c) {
     RUN_UNTIL(g->f->event, o.n);
     if (o.code)
         fail_msg("delete: %s", o.msg);
+}
+
+/* What the host makes before a checkpoint or restore of c1: images/ and work/ in the share, and a criu that works. */
+static inline void guest_make_share(struct guest *g) {
+    static const char *const dirs[] = {"share/c1/checkpoint/images", "share/c1/checkpoint/work",
+                                       "share/c1/checkpoint/parent"};
+    for (size_t i = 0; i < ARRAY_SIZE(dirs); i++)
+        close(path_mkdirs_beneath(g->f->dir->fd, dirs[i], 0755, NULL));
+    cleanup_free char *criu = str_printf("#!/bin/sh\n"
+                                         "echo \"criu $1\" >>%s/calls\n"
+                                         "[ $1 = --version ] && echo 'Version: 4.1.1'\n"
+                                         "[ $1 = check ] || exit 0\n"
+                                         "[ -e %s/fail-check ] && { echo 'no such kernel feature'; exit 1; }\n"
+                                         "echo 'Looks good.'\n",
+                                         g->f->dir->path, g->f->dir->path);
+    tmpdir_write(g->f->dir, "fake-criu", criu);
+    if (fchmodat(g->f->dir->fd, "fake-criu", 0755, 0) < 0)
+        abort();
+}
+
+/* A file of the test's directory; "" if there is none. malloc'd. */
+static inline char *guest_read(struct guest *g, const char *name) {
+    char *text = NULL;
+    return file_read_at(g->f->dir->fd, name, 1 << 20, &text, NULL, NULL) < 0 ? strdup("") : text;
+}
+
+static inline bool guest_file_has(struct guest *g, const char *name, const char *text) {
+    cleanup_free char *have = guest_read(g, name);
+    return strstr(have, text);
 }

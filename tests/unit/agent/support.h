@@ -76,7 +76,10 @@ static inline int fixture_teardown(void **state) {
 /*
  * Writes DIR/crun, which does what the files beside it say: "fail-COMMAND": its content becomes the log, exit code 1;
  * "hang-COMMAND": it never ends; "wait-COMMAND": it ends when the file goes. create and exec start `sh DIR/program`, or
- * a sleep, with its own stdio, and leave its pid. Each run adds a line "COMMAND ID" to DIR/calls.
+ * a sleep, with its own stdio, and leave its pid; so does restore. checkpoint writes the images pages-1.img and
+ * dump.log ("log-COMMAND" if there is one, restore its restore.log), keeps the CRIU configuration it found as
+ * DIR/conf-seen and its arguments as DIR/args, and, unless it is to leave it running, kills DIR/victim. Each run adds a
+ * line "COMMAND ID" to DIR/calls.
  */
 static inline char *write_fake_crun(const struct tmpdir *t) {
     char *path = tmpdir_path(t, "crun");
@@ -87,13 +90,25 @@ static inline char *write_fake_crun(const struct tmpdir *t) {
                    "--log=file:*) log=${a#--log=file:};;\n"
                    "--pid-file=*) pf=${a#--pid-file=};;\n"
                    "--process=*|--resources=*) cp \"${a#*=}\" $d/input;;\n"
-                   "create|start|exec|delete|update) cmd=$a;;\n"
+                   "create|start|exec|delete|update|checkpoint|restore) cmd=$a;;\n"
+                   "--image-path=*) images=${a#*=};;\n"
+                   "--work-path=*) work=${a#*=};;\n"
+                   "--leave-running|--pre-dump) stays=1;;\n"
                    "esac; id=$a; done\n"
                    "echo \"$cmd $id\" >>$d/calls\n"
                    "[ -e $d/hang-$cmd ] && exec sleep 1000\n"
                    "while [ -e $d/wait-$cmd ]; do sleep 0.01; done\n"
+                   "case $cmd in checkpoint|restore)\n"
+                   "printf '%%s\\n' \"$@\" >$d/args\n"
+                   "cp $d/criu/default.conf $d/conf-seen 2>/dev/null || rm -f $d/conf-seen\n"
+                   "echo printed\n"
+                   "[ $cmd = restore ] && l=restore.log || l=dump.log\n"
+                   "[ -e $d/log-$cmd ] && cp $d/log-$cmd $work/$l;; esac\n"
                    "[ -e $d/fail-$cmd ] && { cat $d/fail-$cmd >$log; exit 1; }\n"
-                   "case $cmd in create|exec)\n"
+                   "case $cmd in checkpoint)\n"
+                   "echo pages >$images/pages-1.img\n"
+                   "[ \"$stays\" ] || kill -9 $(cat $d/victim);;\n"
+                   "create|exec|restore)\n"
                    "exec 3<&0\n" /* a shell gives what it starts with & no stdin of its own accord */
                    "[ -e $d/program ] && p=$d/program || p=$d/sleep\n"
                    /* It begins when its parent is gone: a shell would reap a child that ends before it does. */

@@ -92,6 +92,28 @@ static void test_orders(void **state) {
     assert_string_equal(text, "1");
 }
 
+static void test_remove(void **state) {
+    struct tmpdir *t = *state;
+    struct err err = ERR_INIT;
+    cleanup_free char *path = tmpdir_path(t, "a");
+    assert_int_equal(cgroup_remove(path, NULL), 0);
+    close(path_mkdirs_beneath(t->fd, "a/b/c", 0755, NULL));
+    close(path_mkdirs_beneath(t->fd, "a/d", 0755, NULL));
+    assert_int_equal(cgroup_remove(path, NULL), 0);
+    assert_false(tmpdir_has(t, "a"));
+    /* A file stands for what cannot be removed. */
+    close(path_mkdirs_beneath(t->fd, "a/b", 0755, NULL));
+    tmpdir_write(t, "a/b/file", "");
+    assert_true(cgroup_remove(path, &err) < 0);
+    assert_non_null(strstr(err.msg, path));
+    tmpdir_remove(t, "a/b/file");
+    /* Not through a link. */
+    assert_int_equal(mkdirat(t->fd, "other", 0700), 0);
+    assert_int_equal(symlinkat("../other", t->fd, "a/link"), 0);
+    assert_true(cgroup_remove(path, NULL) < 0);
+    assert_true(tmpdir_has(t, "other"));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_path),
@@ -99,6 +121,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_pids_bounds, tmpdir_setup, tmpdir_teardown),
         cmocka_unit_test_setup_teardown(test_key, tmpdir_setup, tmpdir_teardown),
         cmocka_unit_test_setup_teardown(test_orders, tmpdir_setup, tmpdir_teardown),
+        cmocka_unit_test_setup_teardown(test_remove, tmpdir_setup, tmpdir_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

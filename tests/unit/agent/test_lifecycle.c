@@ -4,27 +4,30 @@
 
 /* Written out a second time, as a picture: rows are from, columns to, in the order of the enum. */
 static const char *const may_become[CONTAINER_STATES] = {
-    /*            CcSRpPsD */
-    /* creating */ ".x....xx",
-    /* created  */ "..x...xx",
-    /* starting */ ".x.x..xx",
-    /* running  */ "....x.xx",
-    /* pausing  */ "...x.xxx",
-    /* paused   */ "...x..xx",
-    /* stopped  */ ".......x",
-    /* deleting */ "...x..x.",
+    /*                 CcSRpPkrsD */
+    /* creating      */ ".x......xx",
+    /* created       */ "..x.....xx",
+    /* starting      */ ".x.x....xx",
+    /* running       */ "....x.x.xx",
+    /* pausing       */ "...x.x..xx",
+    /* paused        */ "...x..x.xx",
+    /* checkpointing */ "...x.x..xx",
+    /* restoring     */ "...x....xx",
+    /* stopped       */ ".........x",
+    /* deleting      */ "...x....x.",
 };
 
 static const char *const allowed[CONTAINER_ACTIONS] = {
-    /*              CcSRpPsD */
-    /* start      */ ".x......",
-    /* exec       */ ".x.x....",
-    /* signal all */ ".xxxxx..",
-    /* pause      */ "...x....",
-    /* resume     */ ".....x..",
-    /* update     */ ".x.x.x..",
-    /* inspect    */ ".xxxxxx.",
-    /* delete     */ "xxxxxxx.",
+    /*              CcSRpPkrsD */
+    /* start      */ ".x........",
+    /* exec       */ ".x.x......",
+    /* signal all */ ".xxxxxx...",
+    /* pause      */ "...x......",
+    /* resume     */ ".....x....",
+    /* update     */ ".x.x.x....",
+    /* checkpoint */ "...x.x....",
+    /* inspect    */ ".xxxxxx.x.",
+    /* delete     */ "xxxxxxxxx.",
 };
 
 static void test_transitions(void **state) {

@@ -99,9 +99,9 @@ static MSG(ProcessId) process_id(const char *container, const char *exec) {
 
 /* Not Shutdown, which ends this machine, and not Check, which loads modules into its kernel. */
 static const char *const methods[] = {
-    "CreateContainer", "StartContainer", "DeleteContainer", "Exec",   "DeleteProcess", "Signal", "Wait",   "Read",
-    "CloseOutput",     "Write",          "CloseStdin",      "Resize", "Pause",         "Resume", "Update", "Stats",
-    "Processes",       "Console",
+    "CreateContainer", "StartContainer", "DeleteContainer", "Exec",    "DeleteProcess", "Signal", "Wait",   "Read",
+    "CloseOutput",     "Write",          "CloseStdin",      "Resize",  "Pause",         "Resume", "Update", "Stats",
+    "Processes",       "Console",        "Checkpoint",      "Restore",
 };
 
 /* Requests that name nothing, and requests that name what is not there. */

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The namespaces of a pod's first container, kept under a name (a bind mount of /proc/<pid>/ns/…) for the containers
+ * that join the pod, whatever becomes of the process. */
+#pragma once
+
+#include <sys/types.h>
+
+#include "base/err.h"
+
+/* Mounts those of pid at DIR/<id>/{ipc,net,pid,uts}. Nothing is left on failure. */
+int namespaces_pin(const char *dir, const char *id, pid_t pid, struct err *err);
+
+/* Undoes it; what is not there is no error. Containers that joined keep what they joined. */
+void namespaces_unpin(const char *dir, const char *id);
