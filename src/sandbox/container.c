@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "sandbox/container.h"
+#include "sandbox/container_impl.h"
 
 #include <string.h>
 #include <unistd.h>
@@ -7,29 +7,8 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/path.h"
-#include "oci/hooks.h"
-#include "oci/spec.h"
-#include "sandbox/exec.h"
+#include "sandbox/checkpoint.h"
 #include "sandbox/share.h"
-
-/* What is under way; the state says which. */
-struct operation {
-    sandbox_done_fn done;
-    void *userdata;
-    struct oci_hooks_run *hooks;
-};
-
-struct container {
-    struct sandbox *sb;
-    char *id, *bundle;
-    json_t *spec; /* the user's, for hooks and annotations */
-    struct oci_guest_spec guest;
-    unsigned state; /* enum container_state */
-    uint64_t created_wall_usec;
-    struct process *init;
-    struct exec_list execs;
-    struct operation op;
-};
 
 static void on_init_exited(struct process *p) {
     struct container *c = process_container(p);
@@ -40,18 +19,44 @@ static void on_init_exited(struct process *p) {
 
 static const struct process_ops init_ops = {.exited = on_init_exited};
 
-static int begin(struct container *c, enum container_state to, sandbox_done_fn done, void *userdata, struct err *err) {
-    /* A container may stop while a start or its hooks are not over yet: those end first. */
-    if (c->op.done)
-        return err_set(err, EBUSY, "container %s: another operation is under way", c->id);
+int container_begin(struct container *c, enum container_state to, sandbox_done_fn done, void *userdata,
+                    struct err *err) {
+    /* A container may stop while a start, its hooks or a checkpoint are not over yet: those end first. */
+    if (container_is_busy(c))
+        return err_set(err, EBUSY, "container %s: %s is under way", c->id,
+                       c->checkpoint ? "a checkpoint" : "another operation");
     int r = lifecycle_move(&container_lifecycle, &c->state, to, c->id, err);
     if (r == 0)
         c->op = (struct operation){.done = done, .userdata = userdata};
     return r;
 }
 
+/* The list first, then the calls: any of them may free the container. */
+static void tell_idle(struct container *c) {
+    struct idle_waiter *w = TAKE_PTR(c->idle);
+    while (w) {
+        struct idle_waiter *next = w->next;
+        w->fn(w->userdata);
+        free(w);
+        w = next;
+    }
+}
+
+int container_when_idle(struct container *c, void (*fn)(void *userdata), void *userdata, struct err *err) {
+    struct idle_waiter *w = malloc(sizeof(*w));
+    if (!w)
+        return err_set(err, ENOMEM, "out of memory");
+    *w = (struct idle_waiter){.next = c->idle, .fn = fn, .userdata = userdata};
+    c->idle = w;
+    return 0;
+}
+
+bool container_is_busy(const struct container *c) {
+    return c->op.done || c->checkpoint;
+}
+
 /* The end of an operation. `to`: the state it leads to; if the container stopped meanwhile, it stays so. */
-static void finish(struct container *c, enum container_state to, const struct err *err) {
+void container_finish(struct container *c, enum container_state to, const struct err *err) {
     struct operation op = c->op;
     c->op = (struct operation){0};
     if (c->state != CONTAINER_STOPPED)
@@ -59,6 +64,7 @@ static void finish(struct container *c, enum container_state to, const struct er
     sandbox_save(c->sb);
     if (op.done)
         op.done(op.userdata, err);
+    tell_idle(c);
 }
 
 static int run_hooks(struct container *c, const char *kind, oci_hooks_done_fn done, struct err *err) {
@@ -102,27 +108,38 @@ static void on_agent_created(void *userdata, ProtobufCMessage **reply, const str
         return;
     }
     sandbox_mark(c->sb, "created");
-    finish(c, CONTAINER_CREATED, NULL);
+    container_finish(c, CONTAINER_CREATED, NULL);
+}
+
+void container_create_request(const struct container *c, char *text, Stasis__Agent__V1__CreateContainerRequest *ret) {
+    struct process_streams io;
+    process_describe_stdio(c->init, &io);
+    stasis__agent__v1__create_container_request__init(ret);
+    ret->id = c->id;
+    ret->spec.data = (uint8_t *)text;
+    ret->spec.len = strlen(text);
+    ret->terminal = process_is_terminal(c->init);
+    ret->stdin = io.in;
+    ret->stdout = io.out;
+    ret->stderr = io.err;
+    ret->width = io.width;
+    ret->height = io.height;
+    ret->pin_namespaces = c->pod_sandbox;
 }
 
 static void create_in_guest(struct container *c) {
     struct err err = ERR_INIT;
+    if (c->restore) { /* Start makes it, out of the images */
+        container_finish(c, CONTAINER_CREATED, NULL);
+        return;
+    }
     cleanup_free char *text = json_text(c->guest.spec, JSON_COMPACT);
-    struct process_streams io;
-    process_describe_stdio(c->init, &io);
-    Stasis__Agent__V1__CreateContainerRequest req = STASIS__AGENT__V1__CREATE_CONTAINER_REQUEST__INIT;
-    req.id = c->id;
-    req.spec.data = (uint8_t *)text;
-    req.spec.len = text ? strlen(text) : 0;
-    req.terminal = process_is_terminal(c->init);
-    req.stdin = io.in;
-    req.stdout = io.out;
-    req.stderr = io.err;
-    req.width = io.width;
-    req.height = io.height;
-    int r = text ? sandbox_call(c->sb, "CreateContainer", &req.base, on_agent_created, c, NULL, &err)
-                 : err_set(&err, ENOMEM, "out of memory");
-    if (r < 0)
+    Stasis__Agent__V1__CreateContainerRequest req;
+    if (text)
+        container_create_request(c, text, &req);
+    else
+        err_set(&err, ENOMEM, "out of memory");
+    if (!text || sandbox_call(c->sb, "CreateContainer", &req.base, on_agent_created, c, NULL, &err) < 0)
         create_failed(c, &err);
 }
 
@@ -154,10 +171,27 @@ static void on_vm_ready(void *userdata, const struct err *err) {
         create_failed(c, &e);
 }
 
+/* In this daemon's mount namespace: the host never sees it, and it is gone when the daemon is. */
+static int mount_rootfs(struct container *c, const struct container_spec *spec, struct err *err) {
+    if (spec->n_rootfs == 0)
+        return 0;
+    c->rootfs = path_join(c->bundle, "rootfs");
+    if (!c->rootfs)
+        return err_set(err, ENOMEM, "out of memory");
+    return rootfs_mount(spec->rootfs, spec->n_rootfs, c->rootfs, err);
+}
+
 static int prepare(struct container *c, const struct container_spec *spec, struct err *err) {
-    int r = oci_spec_load(c->bundle, &c->spec, err);
+    struct oci_pod_host pod = {.sandbox_id = spec->pod.sandbox_id, .pid = getpid()};
+    int r = 0;
+    c->pod_sandbox = spec->pod.role == OCI_POD_SANDBOX;
+    c->spec = json_incref(spec->spec);
+    if (!c->spec)
+        r = oci_spec_load(c->bundle, &c->spec, err);
     if (r == 0)
-        r = oci_spec_for_guest(c->spec, c->id, c->bundle, &c->guest, err);
+        r = mount_rootfs(c, spec, err);
+    if (r == 0)
+        r = oci_spec_for_pod(c->spec, c->id, c->bundle, spec->pod.role == OCI_POD_MEMBER ? &pod : NULL, &c->guest, err);
     if (r < 0)
         return r;
     for (size_t i = 0; i < c->guest.notes.n; i++)
@@ -167,7 +201,12 @@ static int prepare(struct container *c, const struct container_spec *spec, struc
                        c->guest.terminal ? "true" : "false", spec->io->terminal ? "has" : "has not");
     r = process_new(c->sb, c, "", spec->host_pid, spec->io, &init_ops, &c->init, err);
     if (r == 0)
+        r = process_set_uris(c->init, spec->uris[0] ? spec->uris[0] : "", spec->uris[1] ? spec->uris[1] : "",
+                             spec->uris[2] ? spec->uris[2] : "", err);
+    if (r == 0)
         r = share_add_container(sandbox_share(c->sb), c->id, &c->guest, err);
+    if (r == 0 && spec->restore)
+        r = restore_new(spec->restore, &c->restore, err);
     return r;
 }
 
@@ -212,15 +251,13 @@ static void on_poststart_done(void *userdata, const struct err *err) {
     c->op.hooks = NULL;
     if (err) /* the spec: log and go on */
         log_warn("container %s: %s", c->id, err->msg);
-    finish(c, CONTAINER_RUNNING, NULL);
+    container_finish(c, CONTAINER_RUNNING, NULL);
 }
 
-static void on_started(void *userdata, ProtobufCMessage **reply, const struct err *err) {
-    (void)reply;
-    struct container *c = userdata;
+void container_started(struct container *c, const struct err *err) {
     if (err) {
         (void)process_move(c->init, PROCESS_CREATED, NULL);
-        finish(c, CONTAINER_CREATED, err);
+        container_finish(c, CONTAINER_CREATED, err);
         return;
     }
     sandbox_mark(c->sb, "started");
@@ -231,6 +268,11 @@ static void on_started(void *userdata, ProtobufCMessage **reply, const struct er
         on_poststart_done(c, &e);
 }
 
+static void on_started(void *userdata, ProtobufCMessage **reply, const struct err *err) {
+    (void)reply;
+    container_started(userdata, err);
+}
+
 static int call_agent(struct container *c, const char *method, ttrpc_reply_fn fn, struct err *err) {
     Stasis__Agent__V1__ContainerRequest req = STASIS__AGENT__V1__CONTAINER_REQUEST__INIT;
     req.id = c->id;
@@ -238,11 +280,11 @@ static int call_agent(struct container *c, const char *method, ttrpc_reply_fn fn
 }
 
 int container_start(struct container *c, sandbox_done_fn done, void *userdata, struct err *err) {
-    int r = begin(c, CONTAINER_STARTING, done, userdata, err);
+    int r = container_begin(c, CONTAINER_STARTING, done, userdata, err);
     if (r < 0)
         return r;
     (void)process_move(c->init, PROCESS_STARTING, NULL);
-    r = call_agent(c, "StartContainer", on_started, err);
+    r = c->restore ? restore_run(c, err) : call_agent(c, "StartContainer", on_started, err);
     if (r < 0) {
         (void)process_move(c->init, PROCESS_CREATED, NULL);
         (void)lifecycle_move(&container_lifecycle, &c->state, CONTAINER_CREATED, c->id, NULL);
@@ -256,31 +298,38 @@ int container_start(struct container *c, sandbox_done_fn done, void *userdata, s
 static void on_paused(void *userdata, ProtobufCMessage **reply, const struct err *err) {
     (void)reply;
     struct container *c = userdata;
-    finish(c, err ? CONTAINER_RUNNING : CONTAINER_PAUSED, err);
+    container_finish(c, err ? CONTAINER_RUNNING : CONTAINER_PAUSED, err);
 }
 
 static void on_resumed(void *userdata, ProtobufCMessage **reply, const struct err *err) {
     (void)reply;
     struct container *c = userdata;
-    finish(c, err ? CONTAINER_PAUSED : CONTAINER_RUNNING, err);
+    container_finish(c, err ? CONTAINER_PAUSED : CONTAINER_RUNNING, err);
 }
 
 int container_pause(struct container *c, sandbox_done_fn done, void *userdata, struct err *err) {
-    int r = begin(c, CONTAINER_PAUSING, done, userdata, err);
+    int r = container_begin(c, CONTAINER_PAUSING, done, userdata, err);
     if (r == 0 && (r = call_agent(c, "Pause", on_paused, err)) < 0) {
         c->op.done = NULL;
-        finish(c, CONTAINER_RUNNING, NULL);
+        container_finish(c, CONTAINER_RUNNING, NULL);
     }
     return r;
 }
 
 int container_resume(struct container *c, sandbox_done_fn done, void *userdata, struct err *err) {
-    int r = begin(c, CONTAINER_RESUMING, done, userdata, err);
+    int r = container_begin(c, CONTAINER_RESUMING, done, userdata, err);
     if (r == 0 && (r = call_agent(c, "Resume", on_resumed, err)) < 0) {
         c->op.done = NULL;
-        finish(c, CONTAINER_PAUSED, NULL);
+        container_finish(c, CONTAINER_PAUSED, NULL);
     }
     return r;
+}
+
+bool container_kill_unrestored(struct container *c) {
+    if (!c->restore || c->state != CONTAINER_CREATED)
+        return false;
+    process_lost(c->init);
+    return true;
 }
 
 /* Delete. */
@@ -308,14 +357,14 @@ static void on_agent_deleted(void *userdata, ProtobufCMessage **reply, const str
     struct container *c = userdata;
     /* With the VM gone there is nothing left to remove in it; if only the agent failed, its word is the answer. */
     if (err && sandbox_get_state(c->sb) == SANDBOX_READY && err->code != ENOENT) {
-        finish(c, CONTAINER_STOPPED, err);
+        container_finish(c, CONTAINER_STOPPED, err);
         return;
     }
     delete_on_host(c);
 }
 
 int container_delete(struct container *c, sandbox_done_fn done, void *userdata, struct err *err) {
-    int r = begin(c, CONTAINER_DELETING, done, userdata, err);
+    int r = container_begin(c, CONTAINER_DELETING, done, userdata, err);
     if (r < 0)
         return r;
     struct err e = ERR_INIT;
@@ -330,8 +379,7 @@ int container_exec(struct container *c, const char *exec_id, const char *process
                    struct process_stdio *io, struct err *err) {
     int r = 0;
     if (c->state != CONTAINER_RUNNING && c->state != CONTAINER_CREATED && c->state != CONTAINER_PAUSED)
-        r = err_set(err, EBUSY, "cannot exec in container %s: it is %s", c->id,
-                    container_state_status((enum container_state)c->state));
+        r = err_set(err, EBUSY, "cannot exec in container %s: it is %s", c->id, container_lifecycle.names[c->state]);
     if (r < 0) {
         process_stdio_close(io);
         return r;
@@ -341,8 +389,8 @@ int container_exec(struct container *c, const char *exec_id, const char *process
 
 int container_exec_start(struct container *c, struct process *p, sandbox_done_fn done, void *userdata,
                          struct err *err) {
-    if (c->state == CONTAINER_PAUSED)
-        return err_set(err, EBUSY, "cannot exec in container %s: it is paused", c->id);
+    if (c->state == CONTAINER_PAUSED || c->state == CONTAINER_CHECKPOINTING)
+        return err_set(err, EBUSY, "cannot exec in container %s: it is %s", c->id, container_lifecycle.names[c->state]);
     return exec_start(&c->execs, p, done, userdata, err);
 }
 
@@ -352,6 +400,10 @@ int container_exec_delete(struct container *c, struct process *p, struct err *er
 
 struct process *container_find(const struct container *c, const char *exec_id) {
     return *exec_id ? exec_find(&c->execs, exec_id) : c->init;
+}
+
+struct process *container_find_pid(const struct container *c, uint32_t guest_pid) {
+    return exec_find_pid(&c->execs, guest_pid);
 }
 
 /* Life's end and access. */
@@ -367,6 +419,8 @@ void container_free(struct container *c) {
         return;
     oci_hooks_cancel(c->op.hooks);
     struct operation op = c->op;
+    checkpoint_cancel(c);
+    restore_free(c);
     exec_clear(&c->execs);
     process_free(c->init);
     if (op.done) {
@@ -374,6 +428,11 @@ void container_free(struct container *c) {
         err_set(&err, ECANCELED, "container %s was removed", c->id);
         op.done(op.userdata, &err);
     }
+    tell_idle(c);
+    struct err err = ERR_INIT;
+    if (c->rootfs && rootfs_unmount(c->rootfs, &err) < 0)
+        log_error("container %s: %s", c->id, err.msg);
+    free(c->rootfs);
     oci_guest_spec_clear(&c->guest);
     json_decref(c->spec);
     free(c->id);

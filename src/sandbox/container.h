@@ -10,18 +10,28 @@
 #include <sys/types.h>
 
 #include "base/err.h"
+#include "oci/pod.h"
 #include "oci/state.h"
 #include "sandbox/lifecycle.h"
 #include "sandbox/process.h"
+#include "sandbox/rootfs.h"
 #include "sandbox/sandbox.h"
+
+struct restore_spec;
 
 #define CONTAINER_EXECS_MAX 1024
 
 struct container_spec {
     const char *id;
-    const char *bundle;       /* absolute */
-    pid_t host_pid;           /* stands for the container on the host; 0: this daemon */
-    struct process_stdio *io; /* taken, also on failure */
+    const char *bundle;                /* absolute */
+    json_t *spec;                      /* its config.json (oci_spec_load); NULL: is read. Shared, not taken */
+    pid_t host_pid;                    /* stands for the container on the host; 0: this daemon */
+    struct process_stdio *io;          /* taken, also on failure */
+    const char *uris[3];               /* process_set_uris(); NULL: "" */
+    const struct rootfs_mount *rootfs; /* to be mounted at BUNDLE/rootfs; borrowed during the call */
+    size_t n_rootfs;
+    struct oci_pod pod;                 /* sandbox_id is copied */
+    const struct restore_spec *restore; /* checkpoint.h: what Start is to make it of; NULL: it is new */
 };
 
 /* Reads and rewrites the spec, mounts root and volumes, boots the VM if need be, runs the prestart and createRuntime
@@ -35,9 +45,18 @@ int container_start(struct container *c, sandbox_done_fn done, void *userdata, s
 int container_pause(struct container *c, sandbox_done_fn done, void *userdata, struct err *err);
 int container_resume(struct container *c, sandbox_done_fn done, void *userdata, struct err *err);
 
+/* A signal for one that is to be restored, before it is, or after that failed: nothing of it is in the guest, so it
+ * counts as killed. False: it is there, and the agent has to send the signal. */
+bool container_kill_unrestored(struct container *c);
+
 /* Of a stopped or created one (which is killed): removes it from the guest and the share, runs the poststop hooks. The
  * container is freed before done is called. */
 int container_delete(struct container *c, sandbox_done_fn done, void *userdata, struct err *err);
+
+/* Whether one of the operations above is under way; and a call when it is over, or when the container is freed: then
+ * sandbox_find() does not find it any more. */
+bool container_is_busy(const struct container *c);
+int container_when_idle(struct container *c, void (*fn)(void *userdata), void *userdata, struct err *err);
 
 /* A process to be exec'd. `process_json` (OCI process object) is copied. Nothing runs before container_exec_start. */
 int container_exec(struct container *c, const char *exec_id, const char *process_json, size_t len, pid_t host_pid,
@@ -48,6 +67,9 @@ int container_exec_delete(struct container *c, struct process *p, struct err *er
 
 /* "" is the init. NULL: there is none. */
 struct process *container_find(const struct container *c, const char *exec_id);
+
+/* The exec that the agent started as this pid; NULL: there is none. */
+struct process *container_find_pid(const struct container *c, uint32_t guest_pid);
 
 /* The VM is gone. */
 void container_lost(struct container *c);

@@ -161,6 +161,20 @@ struct process *exec_find(const struct exec_list *l, const char *exec_id) {
     return NULL;
 }
 
+struct process *exec_find_pid(const struct exec_list *l, uint32_t guest_pid) {
+    for (struct exec *e = l->first; e; e = e->next)
+        if (process_get_state(e->process) == PROCESS_RUNNING && process_guest_pid(e->process) == guest_pid)
+            return e->process;
+    return NULL;
+}
+
+struct process *exec_find_running(const struct exec_list *l) {
+    for (struct exec *e = l->first; e; e = e->next)
+        if (process_get_state(e->process) == PROCESS_RUNNING || process_get_state(e->process) == PROCESS_STARTING)
+            return e->process;
+    return NULL;
+}
+
 void exec_lost(struct exec_list *l) {
     for (struct exec *e = l->first; e; e = e->next)
         process_lost(e->process);

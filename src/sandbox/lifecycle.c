@@ -13,8 +13,8 @@ static const uint32_t sandbox_allowed[SANDBOX_STATES] = {
 };
 
 static const char *const container_names[CONTAINER_STATES] = {
-    "being created", "created",       "being started", "running",       "being paused",
-    "paused",        "being resumed", "stopped",       "being deleted",
+    "being created", "created",       "being started",      "running", "being paused",
+    "paused",        "being resumed", "being checkpointed", "stopped", "being deleted",
 };
 /* The way back from a state with -ING is what a failed operation takes. Stopped follows from everything: the VM may
  * die. */
@@ -22,10 +22,11 @@ static const uint32_t container_allowed[CONTAINER_STATES] = {
     [CONTAINER_CREATING] = TO(CONTAINER_CREATED) | TO(CONTAINER_STOPPED),
     [CONTAINER_CREATED] = TO(CONTAINER_STARTING) | TO(CONTAINER_STOPPED) | TO(CONTAINER_DELETING),
     [CONTAINER_STARTING] = TO(CONTAINER_RUNNING) | TO(CONTAINER_CREATED) | TO(CONTAINER_STOPPED),
-    [CONTAINER_RUNNING] = TO(CONTAINER_PAUSING) | TO(CONTAINER_STOPPED),
+    [CONTAINER_RUNNING] = TO(CONTAINER_PAUSING) | TO(CONTAINER_CHECKPOINTING) | TO(CONTAINER_STOPPED),
     [CONTAINER_PAUSING] = TO(CONTAINER_PAUSED) | TO(CONTAINER_RUNNING) | TO(CONTAINER_STOPPED),
-    [CONTAINER_PAUSED] = TO(CONTAINER_RESUMING) | TO(CONTAINER_STOPPED),
+    [CONTAINER_PAUSED] = TO(CONTAINER_RESUMING) | TO(CONTAINER_CHECKPOINTING) | TO(CONTAINER_STOPPED),
     [CONTAINER_RESUMING] = TO(CONTAINER_RUNNING) | TO(CONTAINER_PAUSED) | TO(CONTAINER_STOPPED),
+    [CONTAINER_CHECKPOINTING] = TO(CONTAINER_RUNNING) | TO(CONTAINER_PAUSED) | TO(CONTAINER_STOPPED),
     [CONTAINER_STOPPED] = TO(CONTAINER_DELETING),
     [CONTAINER_DELETING] = TO(CONTAINER_STOPPED),
 };
@@ -55,9 +56,10 @@ int lifecycle_move(const struct lifecycle *l, unsigned *state, unsigned to, cons
 
 const char *container_state_status(enum container_state state) {
     static const char *const status[CONTAINER_STATES] = {
-        [CONTAINER_CREATING] = "creating", [CONTAINER_CREATED] = "created", [CONTAINER_STARTING] = "created",
-        [CONTAINER_RUNNING] = "running",   [CONTAINER_PAUSING] = "running", [CONTAINER_PAUSED] = "paused",
-        [CONTAINER_RESUMING] = "paused",   [CONTAINER_STOPPED] = "stopped", [CONTAINER_DELETING] = "stopped",
+        [CONTAINER_CREATING] = "creating", [CONTAINER_CREATED] = "created",      [CONTAINER_STARTING] = "created",
+        [CONTAINER_RUNNING] = "running",   [CONTAINER_PAUSING] = "running",      [CONTAINER_PAUSED] = "paused",
+        [CONTAINER_RESUMING] = "paused",   [CONTAINER_CHECKPOINTING] = "paused", [CONTAINER_STOPPED] = "stopped",
+        [CONTAINER_DELETING] = "stopped",
     };
     return status[state];
 }

@@ -11,7 +11,6 @@
 #include "base/path.h"
 #include "sandbox/container.h"
 #include "sandbox/sandbox.h"
-#include "sandbox/stream.h"
 
 #define PROCESS_WAITERS_MAX 256
 #define EXIT_LOST 137 /* 128 + SIGKILL */
@@ -33,6 +32,8 @@ struct process {
     uint32_t guest_pid;
     struct process_stdio stdio; /* fds -1: the streams own them */
     bool has_in, has_out, has_err;
+    bool close_input; /* asked for before the stream was there */
+    char *uris[3];    /* NULL: none */
     struct stream *in, *out, *err_out;
     struct ttrpc_call *wait_call;
     sd_event_source *tell; /* deferred delivery of the exit */
@@ -96,6 +97,8 @@ static void set_gone(struct process *p, uint32_t status, uint64_t wall_usec, boo
         return;
     p->gone = true;
     p->exit = (struct process_exit){.status = status, .wall_usec = wall_usec, .oom_killed = oom};
+    stream_process_exited(p->out);
+    stream_process_exited(p->err_out);
     tell_later(p);
 }
 
@@ -189,6 +192,8 @@ struct process *process_free(struct process *p) {
     }
     free(p->waiters);
     p->waiters = NULL;
+    for (size_t i = 0; i < ARRAY_SIZE(p->uris); i++)
+        free(p->uris[i]);
     if (p->telling)
         p->freed = true; /* on_tell frees it */
     else
@@ -196,8 +201,8 @@ struct process *process_free(struct process *p) {
     return NULL;
 }
 
-static int add_stream(struct process *p, Stasis__Agent__V1__Stream which, int *fd, struct stream **ret,
-                      struct err *err) {
+static int add_stream(struct process *p, Stasis__Agent__V1__Stream which, int *fd, enum stdio_kind kind,
+                      struct stream **ret, struct err *err) {
     if (*fd < 0)
         return 0;
     struct stream_spec spec = {
@@ -206,6 +211,8 @@ static int add_stream(struct process *p, Stasis__Agent__V1__Stream which, int *f
         .container_id = p->container ? container_id(p->container) : "",
         .exec_id = p->exec_id,
         .which = which,
+        .kind = kind,
+        .reopen = kind == STDIO_FIFO, /* only CloseIO ends it, as with runc's shim: a client may attach again */
         .done = which == STASIS__AGENT__V1__STREAM__STDIN ? NULL : on_stream_done,
         .userdata = p,
     };
@@ -221,11 +228,13 @@ int process_watch(struct process *p, uint32_t guest_pid, struct err *err) {
     int r = ttrpc_client_call(sandbox_agent(p->sb), &stasis__agent__v1__agent__descriptor, "Wait", &id.base,
                               TTRPC_NO_DEADLINE, on_wait, p, &p->wait_call, err);
     if (r == 0)
-        r = add_stream(p, STASIS__AGENT__V1__STREAM__STDOUT, &p->stdio.out, &p->out, err);
+        r = add_stream(p, STASIS__AGENT__V1__STREAM__STDOUT, &p->stdio.out, p->stdio.out_kind, &p->out, err);
     if (r == 0 && p->has_err)
-        r = add_stream(p, STASIS__AGENT__V1__STREAM__STDERR, &p->stdio.err, &p->err_out, err);
+        r = add_stream(p, STASIS__AGENT__V1__STREAM__STDERR, &p->stdio.err, p->stdio.err_kind, &p->err_out, err);
     if (r == 0)
-        r = add_stream(p, STASIS__AGENT__V1__STREAM__STDIN, &p->stdio.in, &p->in, err);
+        r = add_stream(p, STASIS__AGENT__V1__STREAM__STDIN, &p->stdio.in, p->stdio.in_kind, &p->in, err);
+    if (r == 0 && p->close_input)
+        stream_close_input(p->in);
     return r;
 }
 
@@ -295,6 +304,22 @@ void process_describe_stdio(const struct process *p, struct process_streams *ret
         .in = p->has_in, .out = p->has_out, .err = p->has_err, .width = p->stdio.width, .height = p->stdio.height};
 }
 
+int process_set_uris(struct process *p, const char *in, const char *out, const char *err_out, struct err *err) {
+    const char *uris[] = {in, out, err_out};
+    for (size_t i = 0; i < ARRAY_SIZE(uris); i++) {
+        char *copy = strdup(uris[i]);
+        if (!copy)
+            return err_set(err, ENOMEM, "out of memory");
+        free(p->uris[i]);
+        p->uris[i] = copy;
+    }
+    return 0;
+}
+
+const char *process_uri(const struct process *p, int fd) {
+    return fd >= 0 && fd < (int)ARRAY_SIZE(p->uris) && p->uris[fd] ? p->uris[fd] : "";
+}
+
 Stasis__Agent__V1__ProcessId process_agent_id(const struct process *p) {
     Stasis__Agent__V1__ProcessId id = STASIS__AGENT__V1__PROCESS_ID__INIT;
     id.container_id = p->container ? (char *)(uintptr_t)container_id(p->container) : (char *)(uintptr_t) "";
@@ -302,6 +327,11 @@ Stasis__Agent__V1__ProcessId process_agent_id(const struct process *p) {
     return id;
 }
 
+uint32_t process_guest_pid(const struct process *p) {
+    return p->guest_pid;
+}
+
 void process_close_input(struct process *p) {
+    p->close_input = true;
     stream_close_input(p->in);
 }

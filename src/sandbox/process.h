@@ -17,6 +17,7 @@
 #include "base/util.h"
 #include "proto/agent.pb-c.h"
 #include "sandbox/lifecycle.h"
+#include "sandbox/stream.h"
 
 struct sandbox;
 struct container;
@@ -27,6 +28,7 @@ struct process_stdio {
     int in, out, err;
     bool terminal;
     uint32_t width, height; /* of the terminal; 0: unknown */
+    enum stdio_kind in_kind, out_kind, err_kind;
 };
 #define PROCESS_STDIO_NONE                                                                                             \
     (struct process_stdio) {                                                                                           \
@@ -83,7 +85,15 @@ struct process_streams {
 };
 void process_describe_stdio(const struct process *p, struct process_streams *ret);
 
+/* What the request called its stdin, stdout and stderr, for its answers to State; copied. */
+int process_set_uris(struct process *p, const char *in, const char *out, const char *err_out, struct err *err);
+const char *process_uri(const struct process *p, int fd); /* fd: 0, 1, 2; "" when there is none */
+
 /* The id as the agent wants it; points into the process. */
 Stasis__Agent__V1__ProcessId process_agent_id(const struct process *p);
 
+/* The pid the agent gave for it; 0: not started. For display and comparison only. */
+uint32_t process_guest_pid(const struct process *p);
+
+/* CloseIO: see stream_close_input(). Kept when the process does not run yet. */
 void process_close_input(struct process *p);

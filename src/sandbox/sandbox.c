@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/cgroup.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/path.h"
@@ -28,6 +29,7 @@ struct sandbox {
     unsigned state; /* enum sandbox_state */
     enum accel accel;
     struct share share;
+    struct cgroup_place *cgroup; /* NULL: where it was started */
     struct vm *vm;
     struct ttrpc_client *agent;
     struct call_list calls;
@@ -315,6 +317,20 @@ int sandbox_new(sd_event *event, const struct sandbox_spec *spec, struct sandbox
     return 0;
 }
 
+int sandbox_configure(struct sandbox *sb, const struct config *config, struct err *err) {
+    if (sb->state != SANDBOX_NEW)
+        return err_set(err, EBUSY, "sandbox %s: its VM has been started", sb->id);
+    sb->config = *config;
+    return 0;
+}
+
+int sandbox_enter_cgroup(struct sandbox *sb, const char *cgroups_path, struct err *err) {
+    if (sb->cgroup || !*cgroups_path)
+        return 0;
+    int r = cgroup_enter(cgroups_path, &sb->cgroup, err);
+    return r < 0 ? err_wrap(err, "linux.cgroupsPath: %s", cgroups_path) : 0;
+}
+
 struct sandbox *sandbox_free(struct sandbox *sb) {
     if (!sb)
         return NULL;
@@ -331,6 +347,7 @@ struct sandbox *sandbox_free(struct sandbox *sb) {
     free(sb->containers);
     sb->vm = vm_free(sb->vm);
     share_close(&sb->share);
+    cgroup_leave(sb->cgroup);
     sd_event_source_disable_unref(sb->boot_deadline);
     sd_event_source_disable_unref(sb->grace);
     sd_event_source_disable_unref(sb->bury);
@@ -349,6 +366,10 @@ sd_event *sandbox_event(const struct sandbox *sb) {
 
 const char *sandbox_id(const struct sandbox *sb) {
     return sb->id;
+}
+
+const char *sandbox_dir(const struct sandbox *sb) {
+    return sb->dir;
 }
 
 const struct config *sandbox_config(const struct sandbox *sb) {
@@ -389,11 +410,16 @@ const char *sandbox_accel_name(const struct sandbox *sb) {
 
 int sandbox_call(struct sandbox *sb, const char *method, const ProtobufCMessage *request, ttrpc_reply_fn fn,
                  void *userdata, struct sandbox_call **ret_call, struct err *err) {
+    return sandbox_call_within(sb, method, request, sb->config.rpc_timeout, fn, userdata, ret_call, err);
+}
+
+int sandbox_call_within(struct sandbox *sb, const char *method, const ProtobufCMessage *request, uint64_t timeout_usec,
+                        ttrpc_reply_fn fn, void *userdata, struct sandbox_call **ret_call, struct err *err) {
     if (sb->death.code)
         return err_copy(err, &sb->death);
     if (!sb->agent)
         return err_set(err, ENOTCONN, "sandbox %s: its VM is not running", sb->id);
-    return call_start(&sb->calls, sb->agent, method, request, sb->config.rpc_timeout, fn, userdata, ret_call, err);
+    return call_start(&sb->calls, sb->agent, method, request, timeout_usec, fn, userdata, ret_call, err);
 }
 
 struct container *sandbox_find(const struct sandbox *sb, const char *id) {

@@ -45,11 +45,19 @@ struct sandbox *sandbox_free(struct sandbox *sb);
 DEFINE_CLEANUP(struct sandbox *, sandbox_free);
 #define cleanup_sandbox CLEANUP(sandbox_freep)
 
+/* Before the VM is started: what it is made with from now on. -EBUSY after. */
+int sandbox_configure(struct sandbox *sb, const struct config *config, struct err *err);
+
+/* Puts this process, and with it the VM, into the cgroup that linux.cgroupsPath of the host's spec names (cgroup.h);
+ * the first call that does counts, "" and later ones do nothing. It is left and removed with the sandbox. */
+int sandbox_enter_cgroup(struct sandbox *sb, const char *cgroups_path, struct err *err);
+
 /* Calls fn when the agent is ready or the VM could not be started (from the loop). Starts the VM if need be. */
 int sandbox_when_ready(struct sandbox *sb, sandbox_done_fn fn, void *userdata, struct err *err);
 
 sd_event *sandbox_event(const struct sandbox *sb);
 const char *sandbox_id(const struct sandbox *sb);
+const char *sandbox_dir(const struct sandbox *sb); /* ROOT/ID */
 const struct config *sandbox_config(const struct sandbox *sb);
 enum sandbox_state sandbox_get_state(const struct sandbox *sb);
 struct share *sandbox_share(struct sandbox *sb);
@@ -63,6 +71,10 @@ const char *sandbox_accel_name(const struct sandbox *sb);
 /* A call to the agent with the configured deadline (call.h). When the VM is gone, the error is why. */
 int sandbox_call(struct sandbox *sb, const char *method, const ProtobufCMessage *request, ttrpc_reply_fn fn,
                  void *userdata, struct sandbox_call **ret_call, struct err *err);
+
+/* The same with a deadline of its own (µs). */
+int sandbox_call_within(struct sandbox *sb, const char *method, const ProtobufCMessage *request, uint64_t timeout_usec,
+                        ttrpc_reply_fn fn, void *userdata, struct sandbox_call **ret_call, struct err *err);
 
 /* Containers, by id. */
 struct container *sandbox_find(const struct sandbox *sb, const char *id);

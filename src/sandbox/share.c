@@ -142,24 +142,72 @@ static int unmount_at(int dirfd, const char *name, struct err *err) {
     return 0;
 }
 
+/* Unmounts everything directly below dirfd, and (with_names) removes what was mounted on. */
+static int unmount_all_in(int dirfd, bool with_names, struct err *err) {
+    int copy = fcntl(dirfd, F_DUPFD_CLOEXEC, 3);
+    cleanup_dir DIR *d = copy >= 0 ? fdopendir(copy) : NULL;
+    if (!d) {
+        int r = err_errno(err, errno, "cannot read a directory of the share");
+        fd_close(copy);
+        return r;
+    }
+    rewinddir(d);
+    struct dirent *e;
+    int r = 0;
+    while (r == 0 && (e = readdir(d))) {
+        if (e->d_name[0] == '.')
+            continue;
+        r = unmount_at(dirfd, e->d_name, err);
+        if (r == 0 && with_names)
+            r = path_remove_tree(dirfd, e->d_name, err);
+    }
+    return r;
+}
+
+static int add_checkpoint(int dir, const struct share_checkpoint *what, const struct share_checkpoint_names *names,
+                          struct err *err) {
+    int r = bind_at(dir, names->images, what->images, false, what->images_read_only, err);
+    if (r == 0)
+        r = bind_at(dir, names->work, what->work, false, false, err);
+    for (size_t i = 0; r == 0 && what->parents && i < what->parents->n; i++)
+        r = bind_at(dir, strrchr(what->parents->v[i], '/') + 1, what->parents->v[i], false, true, err);
+    return r;
+}
+
+int share_add_checkpoint(struct share *s, const char *id, const struct share_checkpoint *what,
+                         struct share_checkpoint_names *ret, struct err *err) {
+    cleanup_fd int own = path_open_beneath(s->fd, id, O_PATH | O_DIRECTORY, 0, err);
+    cleanup_fd int dir = own < 0 ? own : path_mkdirs_beneath(own, "checkpoint", 0755, err);
+    if (dir < 0)
+        return dir;
+    s->checkpoints++;
+    snprintf(ret->images, sizeof(ret->images), "images+%u", s->checkpoints);
+    snprintf(ret->work, sizeof(ret->work), "work+%u", s->checkpoints);
+    int r = add_checkpoint(dir, what, ret, err);
+    if (r < 0)
+        (void)share_remove_checkpoint(s, id, NULL); /* the error that led here is the one that counts */
+    return r;
+}
+
+int share_remove_checkpoint(struct share *s, const char *id, struct err *err) {
+    cleanup_fd int own = path_open_beneath(s->fd, id, O_RDONLY | O_DIRECTORY, 0, err);
+    cleanup_fd int dir = own < 0 ? own : path_open_beneath(own, "checkpoint", O_RDONLY | O_DIRECTORY, 0, err);
+    if (dir < 0)
+        return dir == -ENOENT ? 0 : dir;
+    return unmount_all_in(dir, true, err);
+}
+
 int share_remove_container(struct share *s, const char *id, struct err *err) {
     cleanup_fd int dir = path_open_beneath(s->fd, id, O_RDONLY | O_DIRECTORY, 0, err);
     if (dir < 0)
         return dir == -ENOENT ? 0 : dir;
     cleanup_fd int mounts = path_open_beneath(dir, "mounts", O_RDONLY | O_DIRECTORY, 0, NULL);
-    int r = unmount_at(dir, "rootfs", err);
+    int r = share_remove_checkpoint(s, id, err);
+    if (r == 0)
+        r = unmount_at(dir, "rootfs", err);
+    if (r == 0 && mounts >= 0)
+        r = unmount_all_in(mounts, false, err);
     if (r < 0)
         return r;
-    if (mounts >= 0) {
-        cleanup_fd int copy = fcntl(mounts, F_DUPFD_CLOEXEC, 3);
-        cleanup_dir DIR *d = copy >= 0 ? fdopendir(copy) : NULL;
-        if (!d)
-            return err_errno(err, errno, "cannot read share/%s/mounts", id);
-        (void)TAKE_FD(copy); /* owned by d */
-        struct dirent *e;
-        while ((e = readdir(d)))
-            if (e->d_name[0] != '.' && (r = unmount_at(mounts, e->d_name, err)) < 0)
-                return r;
-    }
     return path_remove_tree(s->fd, id, err);
 }

@@ -10,6 +10,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/err.h"
@@ -17,8 +18,9 @@
 #include "oci/spec.h"
 
 struct share {
-    char *dir; /* DIR/share */
-    int fd;    /* of it, O_PATH */
+    char *dir;            /* DIR/share */
+    int fd;               /* of it, O_PATH */
+    unsigned checkpoints; /* so far */
 };
 
 /* Mounts the share at DIR/share. This process must be in a mount namespace of its own. */
@@ -30,3 +32,25 @@ int share_add_container(struct share *s, const char *id, const struct oci_guest_
 
 /* Unmounts and removes what share_add_container made. It is no error if there is nothing. */
 int share_remove_container(struct share *s, const char *id, struct err *err);
+
+/* What a container has in the share while a checkpoint or restore of it runs: below <id>/checkpoint, one mount each. */
+struct share_checkpoint {
+    const char *images; /* directory of the host */
+    bool images_read_only;
+    const char *work;           /* directory of the host; read-write */
+    const struct strv *parents; /* directories of the dumps before, read-only, under their own names; NULL: none */
+};
+
+/* Names of the mounts for images and work. No directory of a user's may have them (image_dir.h), and they are new each
+ * time: the guest remembers names for a moment. */
+struct share_checkpoint_names {
+    char images[32], work[32];
+};
+
+/* Mounts them. On failure nothing is left. */
+int share_add_checkpoint(struct share *s, const char *id, const struct share_checkpoint *what,
+                         struct share_checkpoint_names *ret, struct err *err);
+
+/* Takes all of them away. It is no error if there is nothing. <id>/checkpoint itself stays, empty: the guest would
+ * still look for the next ones in the one that is gone. */
+int share_remove_checkpoint(struct share *s, const char *id, struct err *err);

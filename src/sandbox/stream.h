@@ -4,8 +4,11 @@
  *
  * Theory of operation. The daemon pulls: it asks the agent for output only when it has written all it got before, and
  * reads input only when the agent has taken all it was sent before. So at most one buffer per stream is held here, the
- * rest waits in the guest's pipe or on the host's side, and a slow reader slows the process down as a pipe would. When
- * the host's reader is gone the agent closes its end and the process gets SIGPIPE.
+ * rest waits in the guest's pipe or on the host's side, and a slow reader slows the process down as a pipe would. What
+ * happens when the host's end is gone depends on what that is (enum stdio_kind): a caller's fd stands for the caller,
+ * so its process gets SIGPIPE or end of file; a FIFO is a place where readers and writers come and go, and the process
+ * notices nothing; what a dead logger does not take is dropped. Once the process has exited nobody waits for a FIFO's
+ * reader or a logger longer than its bound, for its exit is told only when its output is out.
  */
 #pragma once
 
@@ -18,6 +21,19 @@
 
 #define STREAM_CHUNK ((size_t)256 << 10) /* output asked for in one call */
 #define STREAM_INPUT_CHUNK ((size_t)64 << 10)
+#define STREAM_CLOSE_MAX ((size_t)1 << 20) /* of a pipe's or socket's input, delivered after CloseIO */
+
+/* After the exit of the process, for STDIO_FIFO and STDIO_LOG: how long output waits for a reader to open the FIFO, and
+ * for a reader (or logger) that takes nothing. */
+#define STREAM_ABSENT_USEC (UINT64_C(2) * 1000000)
+#define STREAM_STALL_USEC (UINT64_C(30) * 1000000)
+
+/* What the host's end of a stream is. */
+enum stdio_kind {
+    STDIO_FD,   /* an open file of the caller: when its reader has gone, so has the process's */
+    STDIO_FIFO, /* a FIFO (fifo_open()) that others open and close at will */
+    STDIO_LOG,  /* output only; a file or a logger's pipe: errors drop output and never reach the process */
+};
 
 struct stream;
 
@@ -26,18 +42,25 @@ struct stream_spec {
     struct ttrpc_client *agent;         /* must outlive the stream */
     const char *container_id, *exec_id; /* of the process; must outlive the stream */
     Stasis__Agent__V1__Stream which;
-    /* An output stream is over: everything the process wrote was written to the fd, or the fd's reader is gone, or the
+    enum stdio_kind kind;
+    bool reopen; /* input of kind STDIO_FIFO: when the writers have left, wait for the next one; else that is its end */
+    uint64_t absent_usec, stall_usec; /* 0: STREAM_ABSENT_USEC, STREAM_STALL_USEC */
+    /* An output stream is over: everything the process wrote was written to the fd, or that is given up (kind), or the
      * agent failed. Called once, from the loop. */
     void (*done)(void *userdata);
     void *userdata;
 };
 
-/* Takes fd (also on failure). Nothing moves before stream_start(). */
+/* Takes fd (also on failure); one of kind STDIO_FIFO must not block. Nothing moves before stream_start(). */
 int stream_new(const struct stream_spec *spec, int fd, struct stream **ret, struct err *err);
 void stream_start(struct stream *s);
 
-/* Input only (CloseIO): what can be read now is still delivered, then the process sees end of file. */
+/* Input only (CloseIO): what is there now is still delivered, then the process sees end of file, though the writer goes
+ * on. Only a regular file is read to its end. */
 void stream_close_input(struct stream *s);
+
+/* Output only: the process has exited; the bounds above hold from now on. Accepts NULL. */
+void stream_process_exited(struct stream *s);
 
 bool stream_is_done(const struct stream *s);
 

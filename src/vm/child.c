@@ -2,6 +2,7 @@
 #include "vm/child.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -33,8 +34,11 @@ static void on_error_line(void *userdata, const char *line) {
 }
 
 bool child_has_ended(struct child *c) {
-    if (!c->has_ended && proc_wait(&c->proc, 0, &c->status) == 0)
-        c->has_ended = true;
+    if (c->has_ended || fd_wait(c->proc.pidfd, POLLIN, 0) <= 0)
+        return c->has_ended;
+    /* Before the pidfd is closed: a moment later its number may be another's. */
+    c->exit = sd_event_source_disable_unref(c->exit);
+    c->has_ended = proc_wait(&c->proc, 0, &c->status) == 0;
     return c->has_ended;
 }
 
@@ -85,7 +89,7 @@ int child_start(sd_event *event, const char *name, const struct jail_spec *jail,
 struct child *child_free(struct child *c) {
     if (!c)
         return NULL;
-    sd_event_source_disable_unref(c->exit);
+    c->exit = sd_event_source_disable_unref(c->exit);
     if (c->pid > 0)
         child_kill(c);
     if (c->pid > 0 && !c->has_ended && proc_wait(&c->proc, REAP_USEC, &c->status) < 0) {

@@ -39,7 +39,18 @@ struct mock_agent {
     size_t n_waits, n_signals, n_others;
     uint32_t signal;
     bool signal_all;
-    char last[256]; /* "container/exec" of the last call about a process, "container" of one about a container */
+    struct ttrpc_request *events; /* unanswered Events */
+    char *spec;                   /* of the last CreateContainer */
+    bool pin_namespaces;          /* of it */
+    char last[256];  /* "container/exec" of the last call about a process, "container" of one about a container */
+    char trace[256]; /* names of calls that change a container's state, as they came, each with a space before it */
+    void (*on_dump)(
+        const Stasis__Agent__V1__CheckpointRequest *req); /* what it does before it answers; NULL: nothing */
+    Stasis__Agent__V1__CheckpointRequest *checkpoint;     /* the last one; NULL: none */
+    Stasis__Agent__V1__RestoreRequest *restore;
+    const char *fail_criu;           /* answers Checkpoint and Restore with this error (EIO) */
+    bool hold_criu;                  /* keeps it */
+    struct ttrpc_request *kept_criu; /* because of that */
 };
 
 static inline void mock_note(struct mock_agent *m, const Stasis__Agent__V1__ProcessId *id) {
@@ -171,8 +182,14 @@ static inline void mock_exit(struct mock_agent *m, uint32_t code, uint64_t wall_
     mock_answer_wait(&m->waiter, code, wall_usec, oom);
 }
 
+static inline void mock_trace(struct mock_agent *m, const char *method) {
+    size_t n = strlen(m->trace);
+    snprintf(m->trace + n, sizeof(m->trace) - n, " %s", method);
+}
+
 static inline void mock_on_signal(struct ttrpc_request *req, const ProtobufCMessage *in, void *userdata) {
     struct mock_agent *m = userdata;
+    mock_trace(m, "Signal");
     const Stasis__Agent__V1__SignalRequest *s = (const void *)in;
     mock_note(m, s->id);
     m->n_signals++;
@@ -199,6 +216,106 @@ static inline void mock_on_other(struct ttrpc_request *req, const ProtobufCMessa
     }
 }
 
+static inline void mock_on_start(struct ttrpc_request *req, const ProtobufCMessage *in, void *userdata) {
+    mock_trace(userdata, "StartContainer");
+    mock_on_other(req, in, userdata);
+}
+
+static inline void mock_on_pause(struct ttrpc_request *req, const ProtobufCMessage *in, void *userdata) {
+    mock_trace(userdata, "Pause");
+    mock_on_other(req, in, userdata);
+}
+
+static inline void mock_on_resume(struct ttrpc_request *req, const ProtobufCMessage *in, void *userdata) {
+    mock_trace(userdata, "Resume");
+    mock_on_other(req, in, userdata);
+}
+
+static inline void mock_on_create(struct ttrpc_request *req, const ProtobufCMessage *in, void *userdata) {
+    struct mock_agent *m = userdata;
+    const Stasis__Agent__V1__CreateContainerRequest *r = (const void *)in;
+    free(m->spec);
+    m->spec = strndup((const char *)r->spec.data, r->spec.len);
+    assert_non_null(m->spec);
+    m->pin_namespaces = r->pin_namespaces;
+    mock_trace(m, "CreateContainer");
+    mock_on_other(req, in, userdata);
+}
+
+/* Checkpoint and Restore. */
+
+/* A copy that stays. */
+static inline void *mock_copy(const ProtobufCMessage *in) {
+    size_t len = protobuf_c_message_get_packed_size(in);
+    cleanup_free uint8_t *buf = malloc(len + 1);
+    assert_non_null(buf);
+    protobuf_c_message_pack(in, buf);
+    void *copy = protobuf_c_message_unpack(in->descriptor, NULL, len, buf);
+    assert_non_null(copy);
+    return copy;
+}
+
+static inline void mock_forget(void *message) {
+    if (message)
+        protobuf_c_message_free_unpacked(message, NULL);
+}
+
+static inline void mock_answer_checkpoint(struct ttrpc_request *req) {
+    Stasis__Agent__V1__CheckpointResponse out = STASIS__AGENT__V1__CHECKPOINT_RESPONSE__INIT;
+    out.criu_version = (char *)(uintptr_t) "4.mock";
+    out.duration_usec = 5;
+    ttrpc_reply(req, &out.base);
+}
+
+static inline void mock_on_checkpoint(struct ttrpc_request *req, const ProtobufCMessage *in, void *userdata) {
+    struct mock_agent *m = userdata;
+    mock_trace(m, "Checkpoint");
+    mock_forget(m->checkpoint);
+    m->checkpoint = mock_copy(in);
+    if (m->on_dump)
+        m->on_dump(m->checkpoint);
+    if (m->fail_criu)
+        mock_fail(&req, EIO, m->fail_criu);
+    else if (m->hold_criu)
+        m->kept_criu = req;
+    else
+        mock_answer_checkpoint(req);
+}
+
+static inline void mock_answer_restore(struct ttrpc_request *req) {
+    Stasis__Agent__V1__CreateContainerResponse out = STASIS__AGENT__V1__CREATE_CONTAINER_RESPONSE__INIT;
+    out.pid = 77;
+    ttrpc_reply(req, &out.base);
+}
+
+static inline void mock_on_restore(struct ttrpc_request *req, const ProtobufCMessage *in, void *userdata) {
+    struct mock_agent *m = userdata;
+    mock_trace(m, "Restore");
+    mock_forget(m->restore);
+    m->restore = mock_copy(in);
+    if (m->fail_criu)
+        mock_fail(&req, EIO, m->fail_criu);
+    else if (m->hold_criu)
+        m->kept_criu = req;
+    else
+        mock_answer_restore(req);
+}
+
+static inline void mock_on_events(struct ttrpc_request *req, const ProtobufCMessage *in, void *userdata) {
+    struct mock_agent *m = userdata;
+    (void)in;
+    assert_null(m->events); /* one at a time */
+    m->events = req;
+}
+
+static inline void mock_oom(struct mock_agent *m, const char *container_id) {
+    Stasis__Agent__V1__EventResponse out = STASIS__AGENT__V1__EVENT_RESPONSE__INIT;
+    out.container_id = (char *)(uintptr_t)container_id;
+    out.oom_kills = 1;
+    assert_non_null(m->events);
+    ttrpc_reply(TAKE_PTR(m->events), &out.base);
+}
+
 static inline void mock_on_hello(struct ttrpc_request *req, const ProtobufCMessage *in, void *userdata) {
     (void)in;
     (void)userdata;
@@ -216,19 +333,22 @@ static const struct ttrpc_handler mock_handlers[] = {{"Hello", mock_on_hello},
                                                      {"CloseStdin", mock_on_close_stdin},
                                                      {"Wait", mock_on_wait},
                                                      {"Signal", mock_on_signal},
-                                                     {"CreateContainer", mock_on_other},
-                                                     {"StartContainer", mock_on_other},
+                                                     {"CreateContainer", mock_on_create},
+                                                     {"StartContainer", mock_on_start},
                                                      {"DeleteContainer", mock_on_other},
                                                      {"Exec", mock_on_other},
                                                      {"DeleteProcess", mock_on_other},
                                                      {"Resize", mock_on_other},
-                                                     {"Pause", mock_on_other},
-                                                     {"Resume", mock_on_other},
+                                                     {"Pause", mock_on_pause},
+                                                     {"Resume", mock_on_resume},
                                                      {"Update", mock_on_other},
                                                      {"Processes", mock_on_other},
                                                      {"Stats", mock_on_other},
                                                      {"Check", mock_on_other},
                                                      {"Console", mock_on_other},
+                                                     {"Checkpoint", mock_on_checkpoint},
+                                                     {"Restore", mock_on_restore},
+                                                     {"Events", mock_on_events},
                                                      {NULL, NULL}};
 
 static const struct ttrpc_service mock_service = {.desc = &stasis__agent__v1__agent__descriptor,
@@ -255,12 +375,17 @@ static inline void mock_agent_die(struct mock_agent *m) {
     mock_fail(&m->waiter, ECANCELED, "end");
     mock_fail(&m->exec_waiter, ECANCELED, "end");
     mock_fail(&m->kept, ECANCELED, "end");
+    mock_fail(&m->kept_criu, ECANCELED, "end");
+    mock_fail(&m->events, ECANCELED, "end");
 }
 
 static inline void mock_agent_free(struct mock_agent *m) {
     mock_agent_die(m);
     for (size_t i = 0; i < ARRAY_SIZE(m->output); i++)
         free(m->output[i].data);
+    mock_forget(m->checkpoint);
+    mock_forget(m->restore);
     free(m->input);
+    free(m->spec);
     free(m);
 }

@@ -12,16 +12,17 @@ static const char *const sandbox_picture[SANDBOX_STATES] = {
 };
 
 static const char *const container_picture[CONTAINER_STATES] = {
-    /*            CcSRpPrsD */
-    /* creating */ ".x.....x.",
-    /* created  */ "..x....xx",
-    /* starting */ ".x.x...x.",
-    /* running  */ "....x..x.",
-    /* pausing  */ "...x.x.x.",
-    /* paused   */ "......xx.",
-    /* resuming */ "...x.x.x.",
-    /* stopped  */ "........x",
-    /* deleting */ ".......x.",
+    /*                 CcSRpPrksD */
+    /* creating      */ ".x......x.",
+    /* created       */ "..x.....xx",
+    /* starting      */ ".x.x....x.",
+    /* running       */ "....x..xx.",
+    /* pausing       */ "...x.x..x.",
+    /* paused        */ "......xxx.",
+    /* resuming      */ "...x.x..x.",
+    /* checkpointing */ "...x.x..x.",
+    /* stopped       */ ".........x",
+    /* deleting      */ "........x.",
 };
 
 static const char *const process_picture[PROCESS_STATES] = {
@@ -132,7 +133,7 @@ static void test_sense(void **state) {
 static void test_status(void **state) {
     (void)state;
     static const char *const expected[CONTAINER_STATES] = {"creating", "created", "created", "running", "running",
-                                                           "paused",   "paused",  "stopped", "stopped"};
+                                                           "paused",   "paused",  "paused",  "stopped", "stopped"};
     for (unsigned s = 0; s < CONTAINER_STATES; s++)
         assert_string_equal(container_state_status((enum container_state)s), expected[s]);
 }

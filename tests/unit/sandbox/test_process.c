@@ -2,6 +2,7 @@
 /* process.c and stream.c against a mock agent; the sandbox and the container are stand-ins. */
 #include "mock_agent.h"
 #include "sandbox/container.h"
+#include "sandbox/fifo.h"
 #include "sandbox/process.h"
 #include "sandbox/sandbox.h"
 #include "support.h"
@@ -492,6 +493,55 @@ static void test_input(void **state) {
     assert_int_equal(f->agent->n_close_stdin, 1);
 }
 
+/* CloseIO before Start. */
+static void test_input_closed_early(void **state) {
+    struct fixture *f = *state;
+    struct process_stdio io = new_stdio(f);
+    assert_int_equal(write(f->in, "hello", 5), 5);
+    assert_int_equal(process_new(&f->sb, container, "", 0, &io, &ops, &f->p, NULL), 0);
+    process_close_input(f->p);
+    assert_int_equal(process_watch(f->p, 42, NULL), 0);
+    RUN_UNTIL(f->sb.event, f->agent->n_close_stdin);
+    assert_int_equal(f->agent->input_len, 5);
+}
+
+/* The kinds reach the streams: a terminal's FIFOs have no peer for a while, and at the exit no reader for too long. */
+static void test_fifos(void **state) {
+    struct fixture *f = *state;
+    struct process_stdio io = PROCESS_STDIO_NONE;
+    char dir[] = "/tmp/stasis-test-XXXXXX";
+    assert_non_null(mkdtemp(dir));
+    cleanup_free char *fifo = path_join(dir, "fifo");
+    assert_int_equal(mkfifo(fifo, 0600), 0);
+    io.terminal = true;
+    io.in_kind = io.out_kind = STDIO_FIFO;
+    io.in = fifo_open(fifo, true, NULL);
+    fd_close(open(fifo, O_WRONLY | O_NONBLOCK | O_CLOEXEC)); /* a writer that came and went */
+    unlink(fifo);
+    assert_int_equal(mkfifo(fifo, 0600), 0);
+    io.out = fifo_open(fifo, false, NULL);
+    assert_int_equal(path_remove_tree(AT_FDCWD, dir, NULL), 0);
+    run_with(f, &io);
+    mock_output(f->agent, OUT, "x", 1);
+    RUN_UNTIL(f->sb.event, f->agent->output[OUT].n_reads == 1);
+    run_idle(f->sb.event);
+    assert_int_equal(f->agent->output[OUT].n_closed + f->agent->n_close_stdin, 0);
+    mock_exit(f->agent, 0, 1, false);
+    RUN_UNTIL(f->sb.event, f->n_exited);
+}
+
+static void test_uris(void **state) {
+    struct fixture *f = *state;
+    run_bare(f);
+    assert_string_equal(process_uri(f->p, 1), "");
+    for (int again = 0; again < 2; again++)
+        assert_int_equal(process_set_uris(f->p, "/in", "file:///out", "", NULL), 0);
+    const char *expected[] = {"/in", "file:///out", "", ""};
+    for (int i = 0; i < 4; i++)
+        assert_string_equal(process_uri(f->p, i), expected[i]);
+    assert_string_equal(process_uri(f->p, -1), "");
+}
+
 static void test_describe(void **state) {
     struct fixture *f = *state;
     struct err err = ERR_INIT;
@@ -548,6 +598,9 @@ int main(void) {
         TEST(test_host_gone_after_exit),
         TEST(test_host_missing),
         TEST(test_input),
+        TEST(test_input_closed_early),
+        TEST(test_fifos),
+        TEST(test_uris),
         TEST(test_describe),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,6 +3,7 @@
 #include "sandbox/share.h"
 #include "support.h"
 
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 
 struct fixture {
@@ -309,6 +310,180 @@ static void test_propagation(void **state) {
     assert_int_equal(umount2(copy, MNT_DETACH), 0);
 }
 
+/* ---- checkpoints ---- */
+
+/* Host directories of one checkpoint. */
+struct dump {
+    char *images, *work, *first, *second;
+    struct strv parents;
+    struct share_checkpoint what;
+    struct share_checkpoint_names names;
+};
+
+static void make_dump(struct fixture *f, struct dump *d) {
+    struct oci_guest_spec spec = {.rootfs = f->rootfs};
+    struct err err = ERR_INIT;
+    *d = (struct dump){.images = make_dir(f->dir, "images"), .work = make_dir(f->dir, "work")};
+    d->first = make_dir(f->dir, "first");
+    d->second = make_dir(f->dir, "second");
+    tmpdir_write(f->dir, "first/pages-1.img", "first");
+    assert_int_equal(strv_add(&d->parents, d->first), 0);
+    assert_int_equal(strv_add(&d->parents, d->second), 0);
+    d->what = (struct share_checkpoint){.images = d->images, .work = d->work, .parents = &d->parents};
+    assert_int_equal(share_add_container(&f->share, "c1", &spec, &err), 0);
+}
+
+static void clear_dump(struct dump *d) {
+    free(d->images);
+    free(d->work);
+    free(d->first);
+    free(d->second);
+    strv_clear(&d->parents);
+}
+
+/* c1/checkpoint/NAME, valid until the next call. */
+static const char *in_checkpoint(const char *name) {
+    static char path[128];
+    snprintf(path, sizeof(path), "c1/checkpoint/%s", name);
+    return path;
+}
+
+static bool guest_can_write(const struct fixture *f, const char *name) {
+    char path[160];
+    snprintf(path, sizeof(path), "%s/new", in_checkpoint(name));
+    cleanup_fd int fd = openat(f->share.fd, path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+    assert_true(fd >= 0 || errno == EROFS);
+    return fd >= 0;
+}
+
+/* Its directory stays, empty: the guest would still look for the next ones in the one that is gone. */
+static void assert_no_checkpoint(const struct fixture *f) {
+    cleanup_free char *path = in_share(f, "c1/checkpoint");
+    cleanup_dir DIR *d = opendir(path);
+    assert_non_null(d);
+    for (const struct dirent *e; (e = readdir(d));)
+        if (e->d_name[0] != '.')
+            fail_msg("left in c1/checkpoint: %s", e->d_name);
+    assert_int_equal(count_mounts(f->share.dir), 2); /* the share, and c1's root */
+}
+
+/* It is the same directory for the next checkpoint. */
+static void test_checkpoint_directory_stays(void **state) {
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    struct dump d;
+    struct stat before, after;
+    make_dump(f, &d);
+    assert_int_equal(share_add_checkpoint(&f->share, "c1", &d.what, &d.names, &err), 0);
+    assert_int_equal(fstatat(f->share.fd, "c1/checkpoint", &before, AT_SYMLINK_NOFOLLOW), 0);
+    assert_int_equal(share_remove_checkpoint(&f->share, "c1", &err), 0);
+    assert_int_equal(share_add_checkpoint(&f->share, "c1", &d.what, &d.names, &err), 0);
+    assert_int_equal(fstatat(f->share.fd, "c1/checkpoint", &after, AT_SYMLINK_NOFOLLOW), 0);
+    assert_int_equal(before.st_ino, after.st_ino);
+    assert_int_equal(share_remove_checkpoint(&f->share, "c1", &err), 0);
+    clear_dump(&d);
+}
+
+static void test_checkpoint(void **state) {
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    struct dump d;
+    make_dump(f, &d);
+    if (share_add_checkpoint(&f->share, "c1", &d.what, &d.names, &err) < 0)
+        fail_msg("%s", err.msg);
+    assert_mounted(f, in_checkpoint(d.names.images), false);
+    assert_mounted(f, in_checkpoint(d.names.work), false);
+    assert_mounted(f, in_checkpoint("first"), true);
+    assert_mounted(f, in_checkpoint("second"), true);
+    assert_content(f, in_checkpoint("first/pages-1.img"), "first");
+    assert_true(guest_can_write(f, d.names.images));
+    assert_true(guest_can_write(f, d.names.work));
+    assert_false(guest_can_write(f, "first"));
+    assert_int_equal(faccessat(f->dir->fd, "images/new", F_OK, 0), 0);
+    /* Where CRIU's link in images/ leads: to the parent beside it. */
+    assert_int_equal(symlinkat("../first", f->dir->fd, "images/parent"), 0);
+    char path[160];
+    snprintf(path, sizeof(path), "%s/parent/pages-1.img", in_checkpoint(d.names.images));
+    assert_int_equal(faccessat(f->share.fd, path, F_OK, 0), 0);
+
+    assert_int_equal(share_remove_checkpoint(&f->share, "c1", &err), 0);
+    assert_no_checkpoint(f);
+    assert_content(f, "c1/rootfs/hello", "root");
+    assert_int_equal(faccessat(f->dir->fd, "images/new", F_OK, 0), 0);
+    assert_int_equal(faccessat(f->dir->fd, "first/pages-1.img", F_OK, 0), 0);
+    assert_int_equal(share_remove_checkpoint(&f->share, "c1", &err), 0); /* nothing there: nothing to do */
+    assert_int_equal(share_remove_checkpoint(&f->share, "ghost", &err), 0);
+    clear_dump(&d);
+}
+
+/* A restore's: the guest may not change what it is restored from. */
+static void test_checkpoint_read_only(void **state) {
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    struct dump d;
+    make_dump(f, &d);
+    d.what.images_read_only = true;
+    d.what.parents = NULL;
+    assert_int_equal(share_add_checkpoint(&f->share, "c1", &d.what, &d.names, &err), 0);
+    assert_mounted(f, in_checkpoint(d.names.images), true);
+    assert_mounted(f, in_checkpoint(d.names.work), false);
+    assert_false(guest_can_write(f, d.names.images));
+    assert_true(guest_can_write(f, d.names.work));
+    assert_false(exists(f, in_checkpoint("first")));
+    /* The container goes with it. */
+    assert_int_equal(share_remove_container(&f->share, "c1", &err), 0);
+    assert_only_share(f);
+    assert_int_equal(faccessat(f->dir->fd, "work/new", F_OK, 0), 0);
+    clear_dump(&d);
+}
+
+static void test_checkpoint_names(void **state) {
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    struct dump d;
+    char seen[8][2][32];
+    make_dump(f, &d);
+    for (size_t i = 0; i < ARRAY_SIZE(seen); i++) {
+        assert_int_equal(share_add_checkpoint(&f->share, "c1", &d.what, &d.names, &err), 0);
+        assert_non_null(strchr(d.names.images, '+')); /* which no directory of a user's may have */
+        assert_non_null(strchr(d.names.work, '+'));
+        assert_string_not_equal(d.names.images, d.names.work);
+        for (size_t k = 0; k < i; k++) {
+            assert_string_not_equal(d.names.images, seen[k][0]);
+            assert_string_not_equal(d.names.work, seen[k][1]);
+        }
+        memcpy(seen[i][0], d.names.images, sizeof(seen[i][0]));
+        memcpy(seen[i][1], d.names.work, sizeof(seen[i][1]));
+        assert_int_equal(share_remove_checkpoint(&f->share, "c1", &err), 0);
+    }
+    clear_dump(&d);
+}
+
+static void test_checkpoint_fails(void **state) {
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    struct dump d;
+    cleanup_free char *missing = tmpdir_path(f->dir, "missing");
+    make_dump(f, &d);
+    const struct share_checkpoint good = d.what;
+    struct strv twice = {0};
+    assert_int_equal(strv_add(&twice, d.first), 0);
+    assert_int_equal(strv_add(&twice, d.first), 0);
+    struct share_checkpoint cases[] = {good, good, good};
+    cases[0].images = missing;
+    cases[1].work = missing;
+    cases[2].parents = &twice; /* a name for two */
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        assert_true(share_add_checkpoint(&f->share, "c1", &cases[i], &d.names, &err) < 0);
+        ASSERT_SAYS(&err, i < 2 ? missing : d.first);
+        assert_no_checkpoint(f);
+    }
+    assert_int_equal(share_add_checkpoint(&f->share, "ghost", &good, &d.names, &err), -ENOENT);
+    ASSERT_SAYS(&err, "ghost");
+    strv_clear(&twice);
+    clear_dump(&d);
+}
+
 /* Closing takes all of it, whatever is still mounted; nobody else's files go with it. */
 static void test_close(void **state) {
     struct fixture *f = *state;
@@ -334,8 +509,20 @@ int main(void) {
     if (!own_mounts())
         return EXIT_SKIPPED;
     const struct CMUnitTest tests[] = {
-        TEST(test_open),      TEST(test_open_fails), TEST(test_add_remove),  TEST(test_recursive), TEST(test_add_fails),
-        TEST(test_add_twice), TEST(test_symlinks),   TEST(test_propagation), TEST(test_close),
+        TEST(test_open),
+        TEST(test_open_fails),
+        TEST(test_add_remove),
+        TEST(test_recursive),
+        TEST(test_add_fails),
+        TEST(test_add_twice),
+        TEST(test_symlinks),
+        TEST(test_propagation),
+        TEST(test_checkpoint),
+        TEST(test_checkpoint_read_only),
+        TEST(test_checkpoint_names),
+        TEST(test_checkpoint_directory_stays),
+        TEST(test_checkpoint_fails),
+        TEST(test_close),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

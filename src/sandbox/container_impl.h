@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Internal: the container object, shared by container.c and checkpoint.c. */
+#pragma once
+
+#include <jansson.h>
+
+#include "oci/hooks.h"
+#include "oci/spec.h"
+#include "sandbox/container.h"
+#include "sandbox/exec.h"
+
+struct checkpoint;
+struct restore;
+
+/* What is under way; the state says which. */
+struct operation {
+    sandbox_done_fn done;
+    void *userdata;
+    struct oci_hooks_run *hooks;
+};
+
+struct idle_waiter {
+    struct idle_waiter *next;
+    void (*fn)(void *userdata);
+    void *userdata;
+};
+
+struct container {
+    struct sandbox *sb;
+    char *id, *bundle;
+    char *rootfs; /* BUNDLE/rootfs, when we mounted it */
+    bool pod_sandbox;
+    json_t *spec; /* the user's, for hooks and annotations */
+    struct oci_guest_spec guest;
+    unsigned state; /* enum container_state */
+    uint64_t created_wall_usec;
+    struct process *init;
+    struct exec_list execs;
+    struct operation op;
+    struct idle_waiter *idle;      /* called when it is over */
+    struct checkpoint *checkpoint; /* under way */
+    struct restore *restore;       /* what Start makes it of; NULL: it is new */
+};
+
+/* Starts an operation: -EBUSY when another is under way, or the state does not allow it. */
+int container_begin(struct container *c, enum container_state to, sandbox_done_fn done, void *userdata,
+                    struct err *err);
+
+/* Ends it and calls done. `to`: the state it leads to; if the container stopped meanwhile, it stays so. */
+void container_finish(struct container *c, enum container_state to, const struct err *err);
+
+/* The answer to Start, or to the restore in its place: goes on with the hooks, or back. */
+void container_started(struct container *c, const struct err *err);
+
+/* The agent's CreateContainer message; pointers into the container and `text` (of its guest's spec). */
+void container_create_request(const struct container *c, char *text, Stasis__Agent__V1__CreateContainerRequest *ret);
