@@ -7,9 +7,10 @@
 #include "base/json.h"
 
 const struct cli_command *const cli_commands[] = {
-    &command_check,    &command_console, &command_create, &command_delete, &command_events, &command_exec,
-    &command_features, &command_kill,    &command_list,   &command_pause,  &command_ps,     &command_resume,
-    &command_run,      &command_spec,    &command_start,  &command_state,  &command_update, NULL,
+    &command_check,  &command_checkpoint, &command_console,  &command_create, &command_delete,
+    &command_events, &command_exec,       &command_features, &command_kill,   &command_list,
+    &command_pause,  &command_ps,         &command_restore,  &command_resume, &command_run,
+    &command_spec,   &command_start,      &command_state,    &command_update, NULL,
 };
 
 static const struct option_row global_rows[] = {

@@ -50,9 +50,9 @@ struct cli_command {
 /* Ends with NULL. */
 extern const struct cli_command *const cli_commands[];
 
-extern const struct cli_command command_check, command_console, command_create, command_delete, command_events,
-    command_exec, command_features, command_kill, command_list, command_pause, command_ps, command_resume, command_run,
-    command_spec, command_start, command_state, command_update;
+extern const struct cli_command command_check, command_checkpoint, command_console, command_create, command_delete,
+    command_events, command_exec, command_features, command_kill, command_list, command_pause, command_ps,
+    command_restore, command_resume, command_run, command_spec, command_start, command_state, command_update;
 
 const struct cli_command *cli_find_command(const char *name);
 

@@ -121,7 +121,7 @@ static int start(struct exec *e, struct err *err) {
     io_passed(&e->io);
     r = e->detached ? monitor_release(&e->monitor, err) : attach_run(&e->attach, err);
     if (r == 0)
-        r = task_start(&e->session, e->id, e->exec_id, err);
+        r = task_start(&e->session, e->id, e->exec_id, 0, err);
     if (r == 0 && e->options->pid_file)
         r = launch_write_pid(e->options->pid_file, pid, err);
     return r;

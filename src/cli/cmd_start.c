@@ -21,7 +21,7 @@ static int run(struct cli *cli, const void *values, int n_args, char **args, str
         return err_set(err, EBUSY, "cannot start a container in the %s state", status);
     r = lookup_connect(cli, &l, &s, err);
     if (r == 0)
-        r = task_start(&s, args[0], "", err);
+        r = task_start(&s, args[0], "", 0, err);
     return r;
 }
 

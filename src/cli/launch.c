@@ -10,8 +10,10 @@
 #include "base/path.h"
 #include "base/proc.h"
 #include "cli/attach.h"
+#include "cli/criu_flags.h"
 #include "cli/io.h"
 #include "cli/monitor.h"
+#include "cli/progress.h"
 #include "cli/sandbox_dir.h"
 #include "cli/session.h"
 #include "cli/signals.h"
@@ -84,8 +86,9 @@ static int check_bundle(struct launch *l, struct err *err) {
         r = oci_spec_for_guest(spec, l->id, l->bundle, &guest, err);
     if (r < 0)
         return r;
-    if (access(guest.rootfs, F_OK) < 0)
-        return err_errno(err, errno, "invalid rootfs: %s", guest.rootfs);
+    const char *rootfs = guest.rootfs ? guest.rootfs : "";
+    if (access(rootfs, F_OK) < 0)
+        return err_errno(err, errno, "invalid rootfs: %s", rootfs);
     /* The daemon logs them as warnings, where they stay. */
     for (size_t i = 0; i < guest.notes.n; i++)
         log_info("%s", guest.notes.v[i]);
@@ -138,8 +141,13 @@ static int make_sandbox(struct launch *l, struct err *err) {
 
 static int make_container(struct launch *l, struct err *err) {
     pid_t pid = l->monitor.pid ? l->monitor.pid : getpid();
-    int r = task_create(&l->session, l->id, l->bundle, pid, &l->io.pass, l->config.boot_timeout + l->config.rpc_timeout,
-                        err);
+    struct task_restore restore = {0};
+    if (l->options->restore)
+        restore = (struct task_restore){.images = l->options->restore->images,
+                                        .work = l->options->restore->work,
+                                        .criu = l->options->restore->criu};
+    int r = task_create(&l->session, l->id, l->bundle, pid, &l->io.pass, restore.images ? &restore : NULL,
+                        l->config.boot_timeout + l->config.rpc_timeout, err);
     if (r < 0)
         return r;
     io_passed(&l->io);
@@ -160,11 +168,27 @@ static void tell_if_vm_died(struct launch *l) {
         cli_report(l->cli, &cause);
 }
 
+static int start_process(struct launch *l, struct err *err) {
+    const struct launch_restore *restore = l->options->restore;
+    struct progress progress = {0};
+    if (!restore)
+        return task_start(&l->session, l->id, "", 0, err);
+    cleanup_free char *what = str_printf("restoring %s", l->id);
+    progress_begin(&progress, l->session.event, what ? what : "restoring");
+    int r = task_start(&l->session, l->id, "", l->config.checkpoint_timeout + l->config.rpc_timeout, err);
+    progress_end(&progress);
+    struct err e = ERR_INIT;
+    /* It runs: that its figures cannot be shown is no reason to end it. */
+    if (r == 0 && restore->print_stats && criu_flags_print_stats(restore->work, true, &e) < 0)
+        log_warn("--print-stats: %s", e.msg);
+    return r;
+}
+
 static int start(struct launch *l, uint32_t *ret_status, struct err *err) {
     bool foreground = !l->io_request.detach;
     int r = foreground ? attach_run(&l->attach, err) : 0;
     if (r == 0)
-        r = task_start(&l->session, l->id, "", err);
+        r = start_process(l, err);
     if (!foreground)
         return r;
     if (r == 0)
@@ -248,5 +272,8 @@ int launch(struct cli *cli, const struct launch_options *options, const char *id
         }
     }
     clear(&l);
-    return r < 0 ? err_wrap(err, options->start ? "run failed" : "create failed") : (int)(status & 0xff);
+    return r < 0 ? err_wrap(err, options->restore ? "restore failed"
+                                 : options->start ? "run failed"
+                                                  : "create failed")
+                 : (int)(status & 0xff);
 }

@@ -6,8 +6,17 @@
 #include <stdint.h>
 
 #include "cli/cli.h"
+#include "proto/agent.pb-c.h"
+
+/* What the container is to be made of, instead of started anew. */
+struct launch_restore {
+    const char *images, *work; /* directories, absolute; work "": the daemon's choice */
+    const Stasis__Agent__V1__CriuOptions *criu;
+    bool print_stats; /* of CRIU, from `work` */
+};
 
 struct launch_options {
+    const struct launch_restore *restore; /* NULL: none */
     const char *bundle, *console_socket, *pid_file;
     uint64_t preserve_fds;
     bool no_pivot, no_new_keyring;

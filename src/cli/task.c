@@ -6,6 +6,7 @@
 #include "base/log.h"
 
 #define TYPE_CREATE_OPTIONS "stasis.sandbox.v1.CreateOptions"
+#define TYPE_CHECKPOINT_OPTIONS "stasis.sandbox.v1.CheckpointOptions"
 #define TYPE_EXEC_SPEC "stasis.sandbox.v1.ExecSpec"
 #define TYPE_RESOURCES "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources"
 
@@ -31,13 +32,18 @@ static int pack(Containerd__Task__V2__Any *any, const char *type, const Protobuf
 }
 
 int task_create(struct session *s, const char *id, const char *bundle, pid_t host_pid, const struct task_stdio *io,
-                uint64_t timeout, struct err *err) {
+                const struct task_restore *restore, uint64_t timeout, struct err *err) {
     Stasis__Sandbox__V1__CreateOptions options = STASIS__SANDBOX__V1__CREATE_OPTIONS__INIT;
     Containerd__Task__V2__Any any = CONTAINERD__TASK__V2__ANY__INIT;
     Containerd__Task__V2__CreateTaskRequest req = CONTAINERD__TASK__V2__CREATE_TASK_REQUEST__INIT;
     options.init_pid = (uint32_t)host_pid;
     options.width = io->width;
     options.height = io->height;
+    if (restore) {
+        options.work_path = TEXT(restore->work);
+        options.criu = (Stasis__Agent__V1__CriuOptions *)(uintptr_t)restore->criu;
+        req.checkpoint = TEXT(restore->images);
+    }
     req.id = TEXT(id);
     req.bundle = TEXT(bundle);
     req.terminal = io->terminal;
@@ -86,11 +92,25 @@ int task_console(struct session *s, const char *exec_id, const struct task_stdio
     return session_call(s, sandbox, "Console", &req.base, io->fds, io->n_fds, 0, NULL, err);
 }
 
-int task_start(struct session *s, const char *id, const char *exec_id, struct err *err) {
+int task_start(struct session *s, const char *id, const char *exec_id, uint64_t timeout, struct err *err) {
     Containerd__Task__V2__StartRequest req = CONTAINERD__TASK__V2__START_REQUEST__INIT;
     req.id = TEXT(id);
     req.exec_id = TEXT(exec_id);
-    return call(s, "Start", &req.base, err);
+    return session_call(s, task, "Start", &req.base, NULL, 0, timeout, NULL, err);
+}
+
+int task_checkpoint(struct session *s, const char *id, const char *path,
+                    const Stasis__Sandbox__V1__CheckpointOptions *options, uint64_t timeout, struct err *err) {
+    Containerd__Task__V2__Any any = CONTAINERD__TASK__V2__ANY__INIT;
+    Containerd__Task__V2__CheckpointTaskRequest req = CONTAINERD__TASK__V2__CHECKPOINT_TASK_REQUEST__INIT;
+    req.id = TEXT(id);
+    req.path = TEXT(path);
+    req.options = &any;
+    int r = pack(&any, TYPE_CHECKPOINT_OPTIONS, &options->base, err);
+    if (r == 0)
+        r = session_call(s, task, "Checkpoint", &req.base, NULL, 0, timeout, NULL, err);
+    free(any.value.data);
+    return r;
 }
 
 int task_delete(struct session *s, const char *id, const char *exec_id, uint32_t *ret_status, struct err *err) {
@@ -153,7 +173,8 @@ int task_wait(struct session *s, const char *id, const char *exec_id, uint64_t t
     int r = session_call(s, task, "Wait", &req.base, NULL, 0, timeout, &reply, err);
     if (r < 0)
         return r;
-    *ret_status = ((const Containerd__Task__V2__WaitResponse *)reply)->exit_status;
+    if (ret_status)
+        *ret_status = ((const Containerd__Task__V2__WaitResponse *)reply)->exit_status;
     protobuf_c_message_free_unpacked(reply, NULL);
     return 0;
 }
@@ -171,10 +192,10 @@ int task_shutdown(struct session *s, const char *id, bool now, uint64_t timeout,
     return session_call(s, task, "Shutdown", &req.base, NULL, 0, timeout, NULL, err);
 }
 
-int task_pids(struct session *s, const char *id, Containerd__Task__V2__PidsResponse **ret, struct err *err) {
-    Containerd__Task__V2__PidsRequest req = CONTAINERD__TASK__V2__PIDS_REQUEST__INIT;
+int task_processes(struct session *s, const char *id, Stasis__Agent__V1__ProcessesResponse **ret, struct err *err) {
+    Stasis__Sandbox__V1__ProcessesRequest req = STASIS__SANDBOX__V1__PROCESSES_REQUEST__INIT;
     req.id = TEXT(id);
-    return session_call(s, task, "Pids", &req.base, NULL, 0, 0, (ProtobufCMessage **)ret, err);
+    return session_call(s, sandbox, "Processes", &req.base, NULL, 0, 0, (ProtobufCMessage **)(void *)ret, err);
 }
 
 int task_stats(struct session *s, const char *id, Containerd__Task__V2__StatsResponse **ret, struct err *err) {

@@ -23,29 +23,39 @@ struct task_stdio {
     uint32_t width, height; /* of the terminal; 0: unknown */
 };
 
+/* What a container is to be made of. */
+struct task_restore {
+    const char *images, *work; /* absolute; work may be "" */
+    const Stasis__Agent__V1__CriuOptions *criu;
+};
+
 /* host_pid: the process that stands for the new one on this host. timeout as session_call's. */
 int task_create(struct session *s, const char *id, const char *bundle, pid_t host_pid, const struct task_stdio *io,
-                uint64_t timeout, struct err *err);
+                const struct task_restore *restore, uint64_t timeout, struct err *err);
 int task_exec(struct session *s, const char *id, const char *exec_id, const char *process_json, pid_t host_pid,
               const struct task_stdio *io, struct err *err);
 /* A debug console; its id is "". Boots nothing. */
 int task_console(struct session *s, const char *exec_id, const struct task_stdio *io, struct err *err);
 
-int task_start(struct session *s, const char *id, const char *exec_id, struct err *err);
+/* timeout as session_call's. */
+int task_start(struct session *s, const char *id, const char *exec_id, uint64_t timeout, struct err *err);
+/* path: of the images, absolute. */
+int task_checkpoint(struct session *s, const char *id, const char *path,
+                    const Stasis__Sandbox__V1__CheckpointOptions *options, uint64_t timeout, struct err *err);
 /* ret_status may be NULL. */
 int task_delete(struct session *s, const char *id, const char *exec_id, uint32_t *ret_status, struct err *err);
 int task_kill(struct session *s, const char *id, const char *exec_id, int sig, bool all, struct err *err);
 int task_pause(struct session *s, const char *id, struct err *err);
 int task_resume(struct session *s, const char *id, struct err *err);
 int task_update(struct session *s, const char *id, const char *resources_json, struct err *err);
-/* Waits for the exit, at most timeout (SESSION_FOREVER: no deadline). */
+/* Waits for the exit, at most timeout (SESSION_FOREVER: no deadline). ret_status may be NULL. */
 int task_wait(struct session *s, const char *id, const char *exec_id, uint64_t timeout, uint32_t *ret_status,
               struct err *err);
 /* The daemon ends: when no container is left, or (now) at once. */
 int task_shutdown(struct session *s, const char *id, bool now, uint64_t timeout, struct err *err);
 
 /* The answer is freed by the caller with protobuf_c_message_free_unpacked(&ret->base, NULL). */
-int task_pids(struct session *s, const char *id, Containerd__Task__V2__PidsResponse **ret, struct err *err);
+int task_processes(struct session *s, const char *id, Stasis__Agent__V1__ProcessesResponse **ret, struct err *err);
 int task_stats(struct session *s, const char *id, Containerd__Task__V2__StatsResponse **ret, struct err *err);
 int task_info(struct session *s, Stasis__Sandbox__V1__InfoResponse **ret, struct err *err);
 /* True, with the cause in err, if the sandbox's VM is gone while its daemon lives. */

@@ -6,6 +6,7 @@
 #include "base/fd.h"
 #include "base/path.h"
 #include "proto/sandbox.pb-c.h"
+#include "sandbox/container.h"
 #include "sandbox/process.h"
 #include "shim/service.h"
 #include "vm/vm.h"
@@ -179,8 +180,39 @@ static void handle_console(struct ttrpc_request *req, const ProtobufCMessage *ms
         call_fail(c, &err);
 }
 
+static void on_processes(void *userdata, ProtobufCMessage **reply, const struct err *err) {
+    struct call *c = userdata;
+    if (err) {
+        call_fail(c, err);
+        return;
+    }
+    ttrpc_reply(c->req, *reply);
+    free(c);
+}
+
+static void handle_processes(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata) {
+    const Stasis__Sandbox__V1__ProcessesRequest *in = (const void *)msg;
+    struct call *c = call_new(userdata, req);
+    struct err err = ERR_INIT;
+    if (!c)
+        return;
+    Stasis__Agent__V1__ContainerRequest out = STASIS__AGENT__V1__CONTAINER_REQUEST__INIT;
+    out.id = in->id;
+    struct container *ctr = sandbox_find(c->s->sb, in->id);
+    int r = 0;
+    if (!ctr)
+        r = err_set(&err, ENOENT, "container %s does not exist", in->id);
+    else if (container_get_state(ctr) == CONTAINER_STOPPED)
+        r = err_set(&err, EBUSY, "container %s is not running", in->id);
+    if (r == 0)
+        r = sandbox_call(c->s->sb, "Processes", &out.base, on_processes, c, NULL, &err);
+    if (r < 0)
+        call_fail(c, &err);
+}
+
 static const struct ttrpc_handler handlers[] = {
-    {"Info", handle_info}, {"Check", handle_check}, {"Console", handle_console}, {NULL, NULL}};
+    {"Info", handle_info},           {"Check", handle_check},           {"Console", handle_console},
+    {"Processes", handle_processes}, {"Remove", service_handle_remove}, {NULL, NULL}};
 
 static const struct ttrpc_service control_service = {
     .desc = &stasis__sandbox__v1__sandbox__descriptor,

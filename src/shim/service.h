@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The two services of a sandbox daemon: containerd's Task (task.c) and our own Sandbox (control.c). */
+/* The two services of a sandbox daemon: containerd's Task (task*.c) and our own Sandbox (control.c). */
 #pragma once
 
 #include <stdbool.h>
@@ -7,18 +7,29 @@
 
 #include "base/err.h"
 #include "sandbox/sandbox.h"
+#include "shim/publish.h"
+#include "ttrpc/client.h"
 #include "ttrpc/server.h"
+
+struct watched;
 
 struct service {
     sd_event *event;
     struct sandbox *sb;
     struct ttrpc_server *server;
-    const char *bundle; /* of the command line; the working directory relative bundles are taken from */
+    const struct config *config; /* the host's */
+    const char *namespace;       /* containerd's; NULL: the CLI's daemon */
+    struct publisher *publisher; /* NULL: nobody is told of events */
+    struct watched *watched;     /* notify.c */
+    struct ttrpc_call *oom_call; /* notify.c */
 };
 
-/* Adds both services. `s` must outlive the server. */
+/* Adds the services. `s` must outlive the server. */
 int service_add_task(struct service *s, struct err *err);
 int service_add_control(struct service *s, struct err *err);
+
+/* Handler of the Sandbox service's Remove (remove.c). */
+void service_handle_remove(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata);
 
 /* The next fd of the request for the URI "fd://", -1 for "". Others are -EOPNOTSUPP. */
 int service_take_stdio(struct ttrpc_request *req, const char *uri, const char *what, int *ret, struct err *err);

@@ -20,11 +20,13 @@ struct task_call *task_call_new(struct service *s, struct ttrpc_request *req) {
 
 void task_call_fail(struct task_call *c, const struct err *err) {
     ttrpc_fail(c->req, err);
+    free(c->path);
     free(c);
 }
 
 void task_call_reply(struct task_call *c, const ProtobufCMessage *out) {
     ttrpc_reply(c->req, out);
+    free(c->path);
     free(c);
 }
 

@@ -13,8 +13,10 @@
 struct task_call {
     struct service *s;
     struct ttrpc_request *req;
-    struct process *process; /* that is waited for */
-    char exec_id[ID_MAX + 1];
+    struct process *process;                  /* that is waited for */
+    const void *in;                           /* the request, which lives until it is answered */
+    char id[ID_MAX + 1], exec_id[ID_MAX + 1]; /* of what it is about, where its callback needs them */
+    char *path;                               /* owned */
     struct process_exit exit;
     uint32_t pid;
 };
@@ -34,6 +36,13 @@ int task_find_container(struct service *s, const char *id, struct container **re
 int task_find_process(struct service *s, const char *id, const char *exec_id, struct process **ret, struct err *err);
 
 bool task_any_is(const Containerd__Task__V2__Any *any, const char *type);
+
+void task_handle_checkpoint(struct ttrpc_request *req, const ProtobufCMessage *msg,
+                            void *userdata); /* task_checkpoint.c */
+
+/* Handlers of the calls that open stdio (task_create.c). */
+void task_handle_create(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata);
+void task_handle_exec(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata);
 
 /* Handlers of the calls that go to the agent as they are (task_forward.c). */
 void task_handle_kill(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata);

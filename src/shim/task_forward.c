@@ -5,12 +5,13 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "oci/spec.h"
+#include "proto/options.pb-c.h"
 #include "sandbox/container.h"
 #include "shim/task_call.h"
 
 #define TYPE_RESOURCES "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources"
 #define TYPE_METRICS "io.containerd.cgroups.v2.Metrics"
-#define TYPE_DETAILS "stasis.agent.v1.ProcessDetails"
+#define TYPE_DETAILS "containerd.runc.v1.ProcessDetails"
 
 static void on_forwarded(void *userdata, ProtobufCMessage **reply, const struct err *err) {
     (void)reply;
@@ -47,6 +48,10 @@ void task_handle_kill(struct ttrpc_request *req, const ProtobufCMessage *msg, vo
         r = err_set(&err, EBUSY, "exec %s was not started", in->exec_id);
     if (r < 0) {
         task_call_fail(c, &err);
+        return;
+    }
+    if (!*in->exec_id && container_kill_unrestored(process_container(p))) {
+        task_call_done(c, NULL);
         return;
     }
     Stasis__Agent__V1__ProcessId id = process_agent_id(p);
@@ -126,6 +131,39 @@ void task_handle_update(struct ttrpc_request *req, const ProtobufCMessage *msg, 
 }
 
 #define PIDS_MAX 4096
+#define DETAILS_MAX ((size_t)ID_MAX + 8) /* bytes of ProcessDetails, encoded */
+
+/* The exec whose process this is, by the pid that the agent gave when it started it; "" if it is none's. */
+static const char *exec_of(struct service *s, const char *id, uint32_t guest_pid) {
+    struct container *ctr = sandbox_find(s->sb, id);
+    struct process *p = ctr ? container_find_pid(ctr, guest_pid) : NULL;
+    return p ? process_exec_id(p) : "";
+}
+
+/* Reply of the process ids of the guest; those of execs with the exec's id, in the form of runc's shim, which is the
+ * one that clients know. */
+static void reply_pids(struct task_call *c, const Stasis__Agent__V1__ProcessesResponse *r, size_t n,
+                       Containerd__Task__V2__ProcessInfo *infos, Containerd__Task__V2__Any *anys, uint8_t *buf,
+                       Containerd__Task__V2__ProcessInfo **list) {
+    Containerd__Task__V2__PidsResponse out = CONTAINERD__TASK__V2__PIDS_RESPONSE__INIT;
+    for (size_t i = 0; i < n; i++) {
+        Containerd__Runc__V1__ProcessDetails details = CONTAINERD__RUNC__V1__PROCESS_DETAILS__INIT;
+        containerd__task__v2__process_info__init(&infos[i]);
+        infos[i].pid = r->processes[i]->pid;
+        list[i] = &infos[i];
+        details.exec_id = (char *)(uintptr_t)exec_of(c->s, c->id, infos[i].pid);
+        if (!*details.exec_id)
+            continue;
+        containerd__task__v2__any__init(&anys[i]);
+        anys[i].type_url = (char *)(uintptr_t)TYPE_DETAILS;
+        anys[i].value.data = buf + i * DETAILS_MAX;
+        anys[i].value.len = containerd__runc__v1__process_details__pack(&details, anys[i].value.data);
+        infos[i].info = &anys[i];
+    }
+    out.n_processes = n;
+    out.processes = list;
+    task_call_reply(c, &out.base);
+}
 
 static void on_pids(void *userdata, ProtobufCMessage **reply, const struct err *err) {
     struct task_call *c = userdata;
@@ -139,32 +177,14 @@ static void on_pids(void *userdata, ProtobufCMessage **reply, const struct err *
     cleanup_free Containerd__Task__V2__ProcessInfo **list =
         calloc(MAX(n, 1), sizeof(Containerd__Task__V2__ProcessInfo *));
     cleanup_free Containerd__Task__V2__Any *anys = calloc(MAX(n, 1), sizeof(*anys));
-    size_t total = 0;
-    for (size_t i = 0; i < n; i++)
-        total += stasis__agent__v1__process_details__get_packed_size(r->processes[i]);
-    cleanup_free uint8_t *buf = malloc(MAX(total, 1));
-    if (!infos || !list || !anys || !buf) {
-        struct err e = ERR_INIT;
-        err_set(&e, ENOMEM, "out of memory");
-        task_call_fail(c, &e);
+    cleanup_free uint8_t *buf = calloc(MAX(n, 1), DETAILS_MAX);
+    if (infos && list && anys && buf) {
+        reply_pids(c, r, n, infos, anys, buf, list);
         return;
     }
-    Containerd__Task__V2__PidsResponse out = CONTAINERD__TASK__V2__PIDS_RESPONSE__INIT;
-    uint8_t *at = buf;
-    for (size_t i = 0; i < n; i++) {
-        containerd__task__v2__any__init(&anys[i]);
-        anys[i].type_url = (char *)(uintptr_t)TYPE_DETAILS;
-        anys[i].value.data = at;
-        anys[i].value.len = stasis__agent__v1__process_details__pack(r->processes[i], at);
-        at += anys[i].value.len;
-        containerd__task__v2__process_info__init(&infos[i]);
-        infos[i].pid = r->processes[i]->pid;
-        infos[i].info = &anys[i];
-        list[i] = &infos[i];
-    }
-    out.n_processes = n;
-    out.processes = list;
-    task_call_reply(c, &out.base);
+    struct err e = ERR_INIT;
+    err_set(&e, ENOMEM, "out of memory");
+    task_call_fail(c, &e);
 }
 
 static void on_stats(void *userdata, ProtobufCMessage **reply, const struct err *err) {
@@ -189,6 +209,7 @@ static void ask_container(struct service *s, struct ttrpc_request *req, const ch
         return;
     struct err err = ERR_INIT;
     struct container *ctr;
+    snprintf(c->id, sizeof(c->id), "%s", id);
     int r = task_find_container(s, id, &ctr, &err);
     if (r == 0 && container_get_state(ctr) == CONTAINER_STOPPED)
         r = err_set(&err, EBUSY, "container %s is not running", id);
@@ -201,9 +222,24 @@ static void ask_container(struct service *s, struct ttrpc_request *req, const ch
     forward(c, method, &out.base, fn);
 }
 
+/* A stopped task still has the pid it was known by: containerd takes a task without any for one that was never made. */
+static bool reply_stopped(struct service *s, struct ttrpc_request *req, const char *id) {
+    struct container *ctr = sandbox_find(s->sb, id);
+    if (!ctr || container_get_state(ctr) != CONTAINER_STOPPED)
+        return false;
+    Containerd__Task__V2__ProcessInfo info = CONTAINERD__TASK__V2__PROCESS_INFO__INIT, *list = &info;
+    Containerd__Task__V2__PidsResponse out = CONTAINERD__TASK__V2__PIDS_RESPONSE__INIT;
+    info.pid = (uint32_t)process_host_pid(container_find(ctr, ""));
+    out.n_processes = 1;
+    out.processes = &list;
+    ttrpc_reply(req, &out.base);
+    return true;
+}
+
 void task_handle_pids(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata) {
-    ask_container(userdata, req, ((const Containerd__Task__V2__PidsRequest *)(const void *)msg)->id, "Processes",
-                  on_pids);
+    const char *id = ((const Containerd__Task__V2__PidsRequest *)(const void *)msg)->id;
+    if (!reply_stopped(userdata, req, id))
+        ask_container(userdata, req, id, "Processes", on_pids);
 }
 
 void task_handle_stats(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata) {

@@ -2,8 +2,9 @@
 /*
  * Stands for containerd-shim-stasis-v2 in the tests of the CLI: the same command line, socket and calls, but the
  * "guest" is this host and a container's process a child of this program. What it got is left in the bundle for the
- * tests to look at (update.json). The annotation "mock" of the spec makes it misbehave: "die" (at Create),
- * "fail" (Create answers with an error), "hang" (Create is never answered).
+ * tests to look at (update.json, checkpoint.txt, create.txt). A checkpoint is made of the fixtures' images; a restore
+ * starts the spec's process. The annotation "mock" of the spec makes it misbehave: "die" (at Create), "fail" (Create
+ * answers with an error), "hang" (Create is never answered), "nodump" (Checkpoint fails).
  */
 #include <fcntl.h>
 #include <pty.h>
@@ -21,6 +22,7 @@
 #include "base/path.h"
 #include "base/proc.h"
 #include "cli/pump.h"
+#include "message_text.h"
 #include "oci/state.h"
 #include "proto/metrics.pb-c.h"
 #include "proto/sandbox.pb-c.h"
@@ -51,7 +53,8 @@ struct mock {
     sd_event *event;
     struct ttrpc_server *server;
     const char *root, *id, *log;
-    char *dir, *bundle;
+    char *dir, *bundle, *rootfs;
+    bool nodump;
     struct process processes[PROCESSES_MAX]; /* [0] is the container's init */
     const char *status;
 };
@@ -61,7 +64,7 @@ static void save(struct mock *m) {
     struct oci_container_state c = {
         .id = TEXT(m->id),
         .bundle = m->bundle,
-        .rootfs = TEXT("/"),
+        .rootfs = m->rootfs,
         .status = m->status,
         .pid = p->exited ? 0 : p->host_pid,
         .created_wall_usec = now_wall_usec(),
@@ -252,6 +255,11 @@ static void drop(struct process *p) {
 
 /* The Task service. */
 
+static void leave_text(const struct mock *m, const char *name, const char *text) {
+    cleanup_free char *path = path_join(m->bundle, name);
+    (void)file_write_atomic(path, text, strlen(text), 0600, false, NULL);
+}
+
 static void handle_create(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata) {
     struct mock *m = userdata;
     const Containerd__Task__V2__CreateTaskRequest *in = (const void *)msg;
@@ -267,6 +275,10 @@ static void handle_create(struct ttrpc_request *req, const ProtobufCMessage *msg
         _exit(1);
     }
     m->bundle = strdup(in->bundle);
+    m->rootfs = strdup(json_string_value(json_object_get(json_object_get(config, "root"), "path")));
+    m->nodump = mode && strcmp(mode, "nodump") == 0;
+    cleanup_free char *text = message_text(&o->base, in->checkpoint);
+    leave_text(m, "create.txt", text);
     struct process *p =
         add(m, "", json_incref(json_object_get(config, "process")), in->terminal, o->init_pid, o->width, o->height);
     take_stdio(p, req, in->stdin, in->stdout, in->stderr);
@@ -365,6 +377,45 @@ static void handle_resume(struct ttrpc_request *req, const ProtobufCMessage *msg
     signal_init(req, userdata, SIGCONT, "running");
 }
 
+/* The images and logs of a dump; false when they cannot be written. */
+static bool write_dump(const char *images, const char *work) {
+    static const char *const names[] = {"core-1.img",    "core-7.img", "core-12.img",  "fdinfo-1.img",
+                                        "files.img",     "ids-1.img",  "ids-7.img",    "ids-12.img",
+                                        "pagemap-1.img", "pstree.img", "inventory.img"};
+    static const char log[] = "(00.1) Version: 4.1.1 (gitid 0)\n";
+    bool ok = path_mkdirs(images, 0700, NULL) == 0 && path_mkdirs(work, 0700, NULL) == 0;
+    for (size_t i = 0; ok && i <= ARRAY_SIZE(names); i++) {
+        const char *name = i < ARRAY_SIZE(names) ? names[i] : "stats-dump";
+        cleanup_free char *from = path_join(FIXTURES "/criu", name);
+        cleanup_free char *to = path_join(i < ARRAY_SIZE(names) ? images : work, name);
+        cleanup_free char *data = NULL;
+        size_t len;
+        ok = file_read_at(AT_FDCWD, from, 1 << 20, &data, &len, NULL) == 0 &&
+             file_write_atomic(to, data, len, 0600, false, NULL) == 0;
+    }
+    cleanup_free char *path = path_join(work, "dump.log");
+    return ok && file_write_atomic(path, log, strlen(log), 0600, false, NULL) == 0;
+}
+
+static void handle_checkpoint(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata) {
+    struct mock *m = userdata;
+    const Containerd__Task__V2__CheckpointTaskRequest *in = (const void *)msg;
+    Stasis__Sandbox__V1__CheckpointOptions *o =
+        stasis__sandbox__v1__checkpoint_options__unpack(NULL, in->options->value.len, in->options->value.data);
+    if (!o)
+        abort();
+    cleanup_free char *text = message_text(&o->base, in->path);
+    leave_text(m, "checkpoint.txt", text);
+    bool ok = !m->nodump && write_dump(in->path, o->work_path);
+    if (ok && !o->leave_running && !o->pre_dump)
+        kill(m->processes[0].pid, SIGKILL);
+    stasis__sandbox__v1__checkpoint_options__free_unpacked(o, NULL);
+    if (ok)
+        ttrpc_reply(req, NULL);
+    else
+        fail(req, EIO, "CRIU says no, as the mock was told");
+}
+
 static void handle_resize(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata) {
     const Containerd__Task__V2__ResizePtyRequest *in = (const void *)msg;
     struct process *p = find_or_fail(userdata, in->exec_id, req);
@@ -384,23 +435,15 @@ static void handle_update(struct ttrpc_request *req, const ProtobufCMessage *msg
     ttrpc_reply(req, NULL);
 }
 
-static void handle_pids(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata) {
+static void handle_processes(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata) {
     (void)msg;
     (void)userdata;
-    uint8_t buf[256];
-    Stasis__Agent__V1__ProcessDetails d = STASIS__AGENT__V1__PROCESS_DETAILS__INIT;
-    Containerd__Task__V2__Any any = CONTAINERD__TASK__V2__ANY__INIT;
-    Containerd__Task__V2__ProcessInfo info = CONTAINERD__TASK__V2__PROCESS_INFO__INIT;
-    Containerd__Task__V2__PidsResponse out = CONTAINERD__TASK__V2__PIDS_RESPONSE__INIT;
-    Containerd__Task__V2__ProcessInfo *list[] = {&info};
-    d.pid = info.pid = 42;
+    Stasis__Agent__V1__ProcessDetails d = STASIS__AGENT__V1__PROCESS_DETAILS__INIT, *list = &d;
+    Stasis__Agent__V1__ProcessesResponse out = STASIS__AGENT__V1__PROCESSES_RESPONSE__INIT;
+    d.pid = 42;
     d.tty = TEXT("?");
     d.command = TEXT("/bin/mocked");
-    any.type_url = TEXT("stasis.agent.v1.ProcessDetails");
-    any.value.data = buf;
-    any.value.len = protobuf_c_message_pack(&d.base, buf);
-    info.info = &any;
-    out.processes = list;
+    out.processes = &list;
     out.n_processes = 1;
     ttrpc_reply(req, &out.base);
 }
@@ -481,14 +524,17 @@ static void handle_console(struct ttrpc_request *req, const ProtobufCMessage *ms
 }
 
 static const struct ttrpc_handler task_handlers[] = {
-    {"Create", handle_create},   {"Start", handle_start},       {"Delete", handle_delete},
-    {"Pids", handle_pids},       {"Pause", handle_pause},       {"Resume", handle_resume},
-    {"Kill", handle_kill},       {"Exec", handle_exec},         {"Wait", handle_wait},
-    {"Update", handle_update},   {"ResizePty", handle_resize},  {"Stats", handle_stats},
-    {"Connect", handle_connect}, {"Shutdown", handle_shutdown}, {NULL, NULL},
+    {"Create", handle_create},         {"Start", handle_start},       {"Delete", handle_delete},
+    {"Pause", handle_pause},           {"Resume", handle_resume},     {"Kill", handle_kill},
+    {"Checkpoint", handle_checkpoint}, {"Exec", handle_exec},         {"Wait", handle_wait},
+    {"Update", handle_update},         {"ResizePty", handle_resize},  {"Stats", handle_stats},
+    {"Connect", handle_connect},       {"Shutdown", handle_shutdown}, {NULL, NULL},
 };
-static const struct ttrpc_handler sandbox_handlers[] = {
-    {"Info", handle_info}, {"Check", handle_check}, {"Console", handle_console}, {NULL, NULL}};
+static const struct ttrpc_handler sandbox_handlers[] = {{"Info", handle_info},
+                                                        {"Check", handle_check},
+                                                        {"Console", handle_console},
+                                                        {"Processes", handle_processes},
+                                                        {NULL, NULL}};
 static const struct ttrpc_service task_service = {.desc = &containerd__task__v2__task__descriptor,
                                                   .handlers = task_handlers};
 static const struct ttrpc_service sandbox_service = {.desc = &stasis__sandbox__v1__sandbox__descriptor,
@@ -529,6 +575,7 @@ int main(int argc, char **argv) {
     ttrpc_server_free(m.server);
     sd_event_unref(m.event);
     free(m.bundle);
+    free(m.rootfs);
     free(m.dir);
     return r < 0 ? 1 : 0;
 }

@@ -51,7 +51,7 @@ static void commands_are_complete(void **state) {
             }
         }
     }
-    assert_int_equal(n, 17);
+    assert_int_equal(n, 19);
     assert_null(cli_find_command("checkpointx"));
 }
 

@@ -92,24 +92,24 @@ static void calls(void **state) {
     struct fixture *f = *state;
     struct err err = ERR_INIT;
     uint32_t status = 0;
-    assert_int_equal(task_start(&f->session, "ok", "", &err), 0);
+    assert_int_equal(task_start(&f->session, "ok", "", 0, &err), 0);
     assert_int_equal(task_wait(&f->session, "ok", "", SESSION_FOREVER, &status, &err), 0);
     assert_int_equal(status, 5);
-    assert_int_equal(task_start(&f->session, "fail", "", &err), -ENOENT);
+    assert_int_equal(task_start(&f->session, "fail", "", 0, &err), -ENOENT);
     assert_message(&err, "exec: \"x\": executable file not found in $PATH");
     assert_true(task_pause(&f->session, "x", &err) < 0); /* it has no such method */
-    assert_int_equal(task_start(&f->session, "ok", "", &err), 0);
+    assert_int_equal(task_start(&f->session, "ok", "", 0, &err), 0);
 }
 
 static void has_a_deadline(void **state) {
     struct fixture *f = *state;
     struct err err = ERR_INIT;
     f->session.timeout = 50 * USEC_PER_MSEC;
-    assert_int_equal(task_start(&f->session, "hang", "", &err), -ETIMEDOUT);
+    assert_int_equal(task_start(&f->session, "hang", "", 0, &err), -ETIMEDOUT);
     bool never = false;
     assert_int_equal(session_run_until(&f->session, &never, 50 * USEC_PER_MSEC, &err), -ETIMEDOUT);
     f->session.timeout = TEST_DEADLINE;
-    assert_int_equal(task_start(&f->session, "ok", "", &err), 0);
+    assert_int_equal(task_start(&f->session, "ok", "", 0, &err), 0);
 }
 
 static void on_signal(int sig, void *userdata) {
@@ -122,10 +122,10 @@ static void is_interrupted(void **state) {
     signals_block();
     assert_int_equal(signals_watch(f->session.event, on_signal, &f->session, &err), 0);
     kill(getpid(), SIGTERM);
-    assert_int_equal(task_start(&f->session, "hang", "", &err), -EINTR);
+    assert_int_equal(task_start(&f->session, "hang", "", 0, &err), -EINTR);
     assert_string_equal(err.msg, "interrupted by SIGTERM");
     f->session.interrupt = 0;
-    assert_int_equal(task_start(&f->session, "ok", "", &err), 0);
+    assert_int_equal(task_start(&f->session, "ok", "", 0, &err), 0);
 }
 
 static void tells_of_the_daemons_death(void **state) {
@@ -134,7 +134,7 @@ static void tells_of_the_daemons_death(void **state) {
     uint32_t status;
     bool never = false;
     tmpdir_write(f->tmp, "c1/log", "the last words\n");
-    assert_int_equal(task_start(&f->session, "die", "", &err), -ECONNRESET);
+    assert_int_equal(task_start(&f->session, "die", "", 0, &err), -ECONNRESET);
     assert_message(&err, "the sandbox daemon of c1 died; the last lines of ");
     assert_message(&err, "/c1/log:\nthe last words");
     assert_true(f->session.closed);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The daemon's two services over a socket pair, in the test's own loop. The sandbox is the real one; its VM is a
+ * The daemon's services over a socket pair, in the test's own loop. The sandbox is the real one; its VM is a
  * stand-in (vm.h is implemented here) whose agent is mock_agent.h.
  */
 #pragma once
@@ -38,6 +38,8 @@ struct vm {
 static struct {
     bool fail;
     size_t n_started;
+    uint64_t memory; /* of the last one */
+    uint32_t cpus;
     struct vm *vm; /* NULL: none is running */
 } fake_vm;
 
@@ -46,6 +48,8 @@ int vm_start(sd_event *event, const struct vm_spec *spec, const struct vm_ops *o
     int fds[2];
     assert_non_null(spec->share_dir);
     fake_vm.n_started++;
+    fake_vm.memory = spec->memory;
+    fake_vm.cpus = spec->cpus;
     if (fake_vm.fail)
         return err_set(err, EIO, "QEMU would not start");
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
@@ -121,6 +125,7 @@ static inline int daemon_setup(void **state) {
         return -1;
     d->dir = dir;
     d->s.event = d->event;
+    d->s.config = &d->config;
     d->bundle = tmpdir_path(d->dir, "bundle");
     cleanup_free char *box = tmpdir_path(d->dir, "box");
     if (mkdirat(d->dir->fd, "box", 0700) < 0 || mkdirat(d->dir->fd, "bundle", 0700) < 0 ||

@@ -4,6 +4,9 @@
 
 #include "daemon.h"
 
+#include "sandbox/container.h"
+#include "sandbox/process.h"
+
 typedef Containerd__Task__V2__Any any_t;
 
 static inline Containerd__Task__V2__CreateTaskRequest create_request(const struct daemon *d) {
@@ -81,4 +84,28 @@ static inline void expect_exit(struct daemon *d, struct later *l, uint32_t statu
         fail_msg("%s", l->err.msg);
     assert_int_equal(((Containerd__Task__V2__WaitResponse *)l->reply)->exit_status, status);
     protobuf_c_message_free_unpacked(TAKE_PTR(l->reply), NULL);
+}
+
+/* Another one, so that the daemon goes on. */
+static inline void create_c2(struct daemon *d) {
+    Containerd__Task__V2__CreateTaskRequest req = create_request(d);
+    req.id = text("c2");
+    if (daemon_call(d, "Create", &req.base, NULL) < 0)
+        fail_msg("%s", d->err.msg);
+    /* The mock has one process at a time to wait for. */
+    RUN_UNTIL(d->event, the_agent()->waiter);
+    mock_fail(&the_agent()->waiter, EIO, "forgotten");
+    RUN_UNTIL(d->event, process_get_exit(container_find(sandbox_find(d->s.sb, "c2"), "")));
+}
+
+static inline int add_exec(struct daemon *d, const char *exec_id) {
+    Containerd__Task__V2__ExecProcessRequest req = CONTAINERD__TASK__V2__EXEC_PROCESS_REQUEST__INIT;
+    any_t any = CONTAINERD__TASK__V2__ANY__INIT;
+    any.type_url = text("types.containerd.io/opencontainers/runtime-spec/1/Process");
+    any.value.data = (uint8_t *)text("{\"args\":[\"sh\"],\"cwd\":\"/\"}");
+    any.value.len = strlen((char *)any.value.data);
+    req.id = text("c1");
+    req.exec_id = text(exec_id);
+    req.spec = &any;
+    return daemon_call(d, "Exec", &req.base, NULL);
 }

@@ -21,17 +21,19 @@ static void test_unknown(void **state) {
     Containerd__Task__V2__CloseIORequest close_io = CONTAINERD__TASK__V2__CLOSE_IOREQUEST__INIT;
     Containerd__Task__V2__UpdateTaskRequest update = CONTAINERD__TASK__V2__UPDATE_TASK_REQUEST__INIT;
     Containerd__Task__V2__StatsRequest stats = CONTAINERD__TASK__V2__STATS_REQUEST__INIT;
-    state_req.id = start.id = del.id = pids.id = pause_req.id = resume.id = kill_req.id = exec.id = wait_req.id =
-        resize.id = close_io.id = update.id = stats.id = text("ghost");
+    Containerd__Task__V2__CheckpointTaskRequest checkpoint = CONTAINERD__TASK__V2__CHECKPOINT_TASK_REQUEST__INIT;
+    checkpoint.path = text("/nonexistent");
+    checkpoint.id = state_req.id = start.id = del.id = pids.id = pause_req.id = resume.id = kill_req.id = exec.id =
+        wait_req.id = resize.id = close_io.id = update.id = stats.id = text("ghost");
     kill_req.signal = 9;
     const struct {
         const char *method;
         const ProtobufCMessage *req;
     } calls[] = {
-        {"State", &state_req.base},  {"Start", &start.base},      {"Delete", &del.base},    {"Pids", &pids.base},
-        {"Pause", &pause_req.base},  {"Resume", &resume.base},    {"Kill", &kill_req.base}, {"Exec", &exec.base},
-        {"Wait", &wait_req.base},    {"ResizePty", &resize.base}, {"Update", &update.base}, {"Stats", &stats.base},
-        {"CloseIO", &close_io.base},
+        {"State", &state_req.base},  {"Start", &start.base},           {"Delete", &del.base},    {"Pids", &pids.base},
+        {"Pause", &pause_req.base},  {"Resume", &resume.base},         {"Kill", &kill_req.base}, {"Exec", &exec.base},
+        {"Wait", &wait_req.base},    {"ResizePty", &resize.base},      {"Update", &update.base}, {"Stats", &stats.base},
+        {"CloseIO", &close_io.base}, {"Checkpoint", &checkpoint.base},
     };
     for (size_t i = 0; i < ARRAY_SIZE(calls); i++) {
         if (daemon_call(d, calls[i].method, calls[i].req, NULL) != -ENOENT)
@@ -55,15 +57,6 @@ static void test_connect(void **state) {
         if (i == 0)
             create(d);
     }
-}
-
-/* A method of the service that this daemon has no handler for. */
-static void test_unimplemented(void **state) {
-    struct daemon *d = *state;
-    Containerd__Task__V2__CheckpointTaskRequest req = CONTAINERD__TASK__V2__CHECKPOINT_TASK_REQUEST__INIT;
-    req.id = text("c1");
-    assert_int_equal(daemon_call(d, "Checkpoint", &req.base, NULL), -ENOSYS);
-    ASSERT_SAYS(&d->err, "Checkpoint");
 }
 
 /* ---- Create ---- */
@@ -105,10 +98,11 @@ static void test_create_refused(void **state) {
     Containerd__Task__V2__Mount m = CONTAINERD__TASK__V2__MOUNT__INIT, *list[] = {&m};
     req.rootfs = list;
     req.n_rootfs = 1;
-    refused(d, &req, -ENOSYS, "root file system");
+    m.type = text("nofs");
+    refused(d, &req, -EIO, "rootfs[0] (nofs");
     req = create_request(d);
-    req.checkpoint = text("/x");
-    refused(d, &req, -ENOSYS, "checkpoint");
+    req.checkpoint = text("/nonexistent");
+    refused(d, &req, -ENOENT, "/nonexistent");
     req = create_request(d);
     any_t any = CONTAINERD__TASK__V2__ANY__INIT;
     any.type_url = text("stasis.sandbox.v1.CreateOptions");
@@ -128,15 +122,32 @@ static void test_create_refused(void **state) {
 
 static void test_stdio_refused(void **state) {
     struct daemon *d = *state;
-    static const char *const uris[] = {"/dev/null", "file:///tmp/x", "binary:///bin/sh", "fd://3", "fd:/", "fifo:///x"};
-    for (size_t i = 0; i < ARRAY_SIZE(uris); i++)
-        for (int which = 0; which < 3; which++) {
+    static const char *const names[] = {"stdin", "stdout", "stderr"};
+    static const struct {
+        const char *uri, *says; /* says "": the URI */
+        unsigned streams;       /* bit set of those that refuse it */
+        int result;
+    } cases[] = {
+        {"/dev/null", "not a FIFO", 7, -EINVAL},
+        {"file:///tmp/x", "", 1, -ENOSYS},
+        {"binary:///bin/true", "", 1, -ENOSYS},
+        {"fd://3", "", 7, -ENOSYS},
+        {"fd:/", "", 7, -ENOSYS},
+        {"pipe:///x", "", 7, -ENOSYS},
+        {"fifo://x", "not absolute", 7, -EINVAL},
+        {"/nonexistent/x", "", 7, -ENOENT},
+        {"file:///dev/null", "regular", 6, -EINVAL},
+        {"binary://%zz", "encoding", 6, -EINVAL},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
+        for (unsigned which = 0; which < 3; which++) {
             Containerd__Task__V2__CreateTaskRequest req = create_request(d);
             char **at[] = {&req.stdin, &req.stdout, &req.stderr};
-            static const char *const names[] = {"stdin", "stdout", "stderr"};
-            *at[which] = text(uris[i]);
-            refused(d, &req, -ENOSYS, names[which]);
-            ASSERT_SAYS(&d->err, uris[i]);
+            if (!(cases[i].streams & 1U << which))
+                continue;
+            *at[which] = text(cases[i].uri);
+            refused(d, &req, cases[i].result, names[which]);
+            ASSERT_SAYS(&d->err, *cases[i].says ? cases[i].says : cases[i].uri);
         }
     Containerd__Task__V2__CreateTaskRequest req = create_request(d);
     req.stdout = text("fd://");
@@ -383,7 +394,13 @@ static void test_update_stats_resize(void **state) {
     RUN_UNTIL(d->event, status_of(d, "", NULL) == CONTAINERD__TASK__V2__STATUS__STOPPED);
     assert_int_equal(daemon_call(d, "Update", &update.base, NULL), -EBUSY);
     assert_int_equal(daemon_call(d, "Stats", &stats.base, NULL), -EBUSY);
-    assert_int_equal(daemon_call(d, "Pids", &pids.base, NULL), -EBUSY);
+    /* It still has the pid it was known by. */
+    Containerd__Task__V2__PidsResponse *listed = NULL;
+    assert_int_equal(daemon_call(d, "Pids", &pids.base, &listed), 0);
+    assert_int_equal(listed->n_processes, 1);
+    assert_int_equal(listed->processes[0]->pid, getpid());
+    assert_null(listed->processes[0]->info);
+    containerd__task__v2__pids_response__free_unpacked(listed, NULL);
 }
 
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, daemon_setup, daemon_teardown)
@@ -392,9 +409,17 @@ int main(void) {
     if (!own_mounts())
         return EXIT_SKIPPED;
     const struct CMUnitTest tests[] = {
-        TEST(test_unknown),       TEST(test_connect),    TEST(test_unimplemented),    TEST(test_create_refused),
-        TEST(test_stdio_refused), TEST(test_boot_fails), TEST(test_agent_refuses),    TEST(test_life),
-        TEST(test_stdio),         TEST(test_exec),       TEST(test_exec_refused_fds), TEST(test_update_stats_resize),
+        TEST(test_unknown),
+        TEST(test_connect),
+        TEST(test_create_refused),
+        TEST(test_stdio_refused),
+        TEST(test_boot_fails),
+        TEST(test_agent_refuses),
+        TEST(test_life),
+        TEST(test_stdio),
+        TEST(test_exec),
+        TEST(test_exec_refused_fds),
+        TEST(test_update_stats_resize),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

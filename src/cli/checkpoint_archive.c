@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/checkpoint_archive.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/magic.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/mountinfo.h"
+#include "base/path.h"
+#include "oci/archive_config.h"
+#include "oci/archive_create.h"
+#include "oci/archive_extract.h"
+#include "oci/rootfs_diff.h"
+#include "oci/spec.h"
+
+#define SPEC_MAX JSON_TEXT_MAX
+
+static void remove_dir(const char *dir) {
+    struct err err = ERR_INIT;
+    if (dir && path_remove_tree(AT_FDCWD, dir, &err) < 0)
+        log_warn("%s", err.msg);
+}
+
+static int open_dir(const char *path, struct err *err) {
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return fd < 0 ? err_errno(err, errno, "cannot open directory %s", path) : fd;
+}
+
+static void log_notes(const char *what, const struct strv *notes) {
+    for (size_t i = 0; i < notes->n; i++)
+        log_warn("%s: %s", what, notes->v[i]);
+}
+
+/* Export. */
+
+struct checkpoint_archive {
+    char *path, *dir, *images;
+    enum archive_compression compression;
+};
+
+int checkpoint_archive_begin(const char *path, struct checkpoint_archive **ret, struct err *err) {
+    struct checkpoint_archive *a = calloc(1, sizeof(*a));
+    if (!a)
+        return err_set(err, ENOMEM, "out of memory");
+    const char *slash = strrchr(path, '/');
+    int r = archive_compression_of(path, &a->compression, err);
+    a->path = strdup(path);
+    a->dir = str_printf("%.*s.stasis-export.XXXXXX", slash ? (int)(slash + 1 - path) : 0, path);
+    if (r == 0 && (!a->path || !a->dir))
+        r = err_set(err, ENOMEM, "out of memory");
+    if (r == 0 && a->dir && !mkdtemp(a->dir)) {
+        r = err_errno(err, errno, "--export %s: cannot make a directory beside it", path);
+        free(TAKE_PTR(a->dir));
+    }
+    if (r == 0) {
+        a->images = path_join(a->dir, "images");
+        if (!a->images)
+            r = err_set(err, ENOMEM, "out of memory");
+    }
+    if (r < 0) {
+        checkpoint_archive_free(a);
+        return r;
+    }
+    *ret = a;
+    return 0;
+}
+
+const char *checkpoint_archive_images(const struct checkpoint_archive *a) {
+    return a->images;
+}
+
+struct checkpoint_archive *checkpoint_archive_free(struct checkpoint_archive *a) {
+    if (!a)
+        return NULL;
+    remove_dir(a->dir);
+    free(a->path);
+    free(a->dir);
+    free(a->images);
+    free(a);
+    return NULL;
+}
+
+/* The value of an overlay's option in its mount options; malloc'd, NULL if it has none. */
+static char *option_of(const char *options, const char *name) {
+    size_t n = strlen(name);
+    for (const char *p = options; p && *p; p = strchr(p, ',') ? strchr(p, ',') + 1 : NULL)
+        if (strncmp(p, name, n) == 0 && p[n] == '=')
+            return str_printf("%.*s", (int)strcspn(p + n + 1, ","), p + n + 1);
+    return NULL;
+}
+
+/* The upper directory of the overlay that is mounted at path; *ret is NULL when none is. */
+static int find_upper(const char *path, char **ret, struct err *err) {
+    struct mountinfo m = {0};
+    struct mountinfo_entry e;
+    struct statfs fs;
+    *ret = NULL;
+    if (statfs(path, &fs) < 0)
+        return err_errno(err, errno, "cannot look at %s", path);
+    if (fs.f_type != OVERLAYFS_SUPER_MAGIC)
+        return 0;
+    cleanup_free char *real = realpath(path, NULL);
+    int r = real ? mountinfo_open(MOUNTINFO_SELF, &m, err) : err_errno(err, errno, "cannot resolve %s", path);
+    while (r == 0 && real && mountinfo_next(&m, &e))
+        if (strcmp(e.mount_point, real) == 0 && strcmp(e.type, "overlay") == 0) {
+            free(*ret);
+            *ret = option_of(e.super_options, "upperdir");
+        }
+    mountinfo_close(&m);
+    return r;
+}
+
+static int add_rootfs_diff(struct archive_writer *w, const char *rootfs, struct err *err) {
+    cleanup_free char *upper = NULL;
+    cleanup_strv struct strv notes = {0};
+    int r = find_upper(rootfs, &upper, err);
+    if (r < 0)
+        return r;
+    if (!upper) {
+        log_warn(
+            "the container's root %s is no overlay: what it changed there is not in the archive, restore it with the "
+            "same root",
+            rootfs);
+        return 0;
+    }
+    cleanup_fd int fd = open_dir(upper, err);
+    if (fd < 0)
+        return fd;
+    struct rootfs_diff_source src = {.upper_fd = fd, .lower_fd = -1};
+    r = archive_add_rootfs_diff(w, &src, &notes, err);
+    log_notes("root file system", &notes);
+    return r;
+}
+
+static int add_config(struct archive_writer *w, const struct oci_container_state *c, struct err *err) {
+    struct archive_config config = {
+        .id = c->id,
+        .name = c->id,
+        .runtime = (char *)(uintptr_t) "stasis",
+        .created_wall_usec = c->created_wall_usec,
+        .checkpointed_wall_usec = now_wall_usec(),
+    };
+    cleanup_free char *text = archive_config_text(&config);
+    cleanup_free char *path = path_join(c->bundle, "config.json");
+    cleanup_free char *spec = NULL;
+    size_t len = 0;
+    if (!text || !path)
+        return err_set(err, ENOMEM, "out of memory");
+    int r = archive_add_text(w, ARCHIVE_CONFIG, text, strlen(text), err);
+    if (r == 0)
+        r = file_read_at(AT_FDCWD, path, SPEC_MAX, &spec, &len, err);
+    return r < 0 ? r : archive_add_text(w, ARCHIVE_SPEC, spec, len, err);
+}
+
+/* A log that is not there is no failure. */
+static int add_log(struct archive_writer *w, int work, const char *name, struct err *err) {
+    struct err e = ERR_INIT;
+    int r = archive_add_file(w, name, work, name, &e);
+    return r < 0 && r != -ENOENT ? err_copy(err, &e) : 0;
+}
+
+int checkpoint_archive_finish(struct checkpoint_archive *a, const struct oci_container_state *c, const char *work,
+                              struct err *err) {
+    cleanup_archive_writer struct archive_writer *w = NULL;
+    cleanup_fd int images = open_dir(a->images, err);
+    cleanup_fd int logs = images < 0 ? images : open_dir(work, err);
+    if (logs < 0)
+        return logs;
+    int r = archive_create(a->path, a->compression, &w, err);
+    if (r == 0)
+        r = add_config(w, c, err);
+    if (r == 0)
+        r = archive_add_checkpoint(w, images, err);
+    if (r == 0)
+        r = add_log(w, logs, ARCHIVE_STATS, err);
+    if (r == 0)
+        r = add_log(w, logs, ARCHIVE_LOG, err);
+    if (r == 0)
+        r = add_rootfs_diff(w, c->rootfs, err);
+    if (r == 0)
+        r = archive_finish(w, err);
+    return r < 0 ? err_wrap(err, "cannot export the checkpoint to %s", a->path) : 0;
+}
+
+/* Import. */
+
+struct checkpoint_import {
+    char *dir, *images;
+};
+
+struct checkpoint_import *checkpoint_import_free(struct checkpoint_import *i) {
+    if (!i)
+        return NULL;
+    remove_dir(i->dir);
+    free(i->dir);
+    free(i->images);
+    free(i);
+    return NULL;
+}
+
+/* The root of the bundle gets back what the container had changed in it. */
+static int apply_rootfs_diff(int dirfd, const struct archive_contents *contents, const char *bundle, struct err *err) {
+    cleanup_json json_t *spec = NULL;
+    cleanup_strv struct strv notes = {0};
+    cleanup_free char *deleted = NULL;
+    size_t len = 0;
+    if (!contents->has_rootfs_diff && !contents->has_deleted)
+        return 0;
+    int r = oci_spec_load(bundle, &spec, err);
+    const char *path = json_string_value(json_object_get(json_object_get(spec, "root"), "path"));
+    cleanup_free char *rootfs = r < 0 || !path ? NULL : path[0] == '/' ? strdup(path) : path_join(bundle, path);
+    if (r == 0 && !rootfs)
+        r = err_set(err, ENOMEM, "out of memory");
+    cleanup_fd int root = rootfs ? open_dir(rootfs, err) : r;
+    if (root < 0)
+        return root;
+    if (r == 0 && contents->has_rootfs_diff) {
+        cleanup_fd int diff = openat(dirfd, ARCHIVE_ROOTFS_DIFF, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+        r = diff < 0 ? err_errno(err, errno, "cannot open " ARCHIVE_ROOTFS_DIFF)
+                     : rootfs_diff_apply(diff, root, &notes, err);
+    }
+    /* In this order, as Podman does. */
+    if (r == 0 && contents->has_deleted)
+        r = file_read_at(dirfd, ARCHIVE_DELETED, JSON_TEXT_MAX, &deleted, &len, err);
+    if (r == 0 && deleted)
+        r = rootfs_diff_delete(deleted, len, root, err);
+    log_notes("root file system", &notes);
+    return r < 0 ? err_wrap(err, "cannot bring the root file system %s up to the checkpoint", rootfs) : 0;
+}
+
+static int unpack(struct checkpoint_import *i, const char *path, const char *bundle, struct err *err) {
+    const char *tmp = getenv("TMPDIR");
+    i->dir = str_printf("%s/stasis-import.XXXXXX", tmp && *tmp == '/' ? tmp : "/var/tmp");
+    if (!i->dir)
+        return err_set(err, ENOMEM, "out of memory");
+    if (!mkdtemp(i->dir)) {
+        int r = err_errno(err, errno, "cannot make a directory to unpack into (%s)", i->dir);
+        free(TAKE_PTR(i->dir));
+        return r;
+    }
+    cleanup_archive_contents struct archive_contents contents = {0};
+    const struct archive_extract_options options = {0};
+    cleanup_fd int fd = open_dir(i->dir, err);
+    if (fd < 0)
+        return fd;
+    int r = archive_extract(path, fd, &options, &contents, err);
+    if (r < 0)
+        return r;
+    log_notes(path, &contents.notes);
+    i->images = path_join(i->dir, ARCHIVE_CHECKPOINT);
+    if (!i->images)
+        return err_set(err, ENOMEM, "out of memory");
+    return apply_rootfs_diff(fd, &contents, bundle, err);
+}
+
+int checkpoint_import(const char *path, const char *bundle, struct checkpoint_import **ret, struct err *err) {
+    struct checkpoint_import *i = calloc(1, sizeof(*i));
+    if (!i)
+        return err_set(err, ENOMEM, "out of memory");
+    int r = unpack(i, path, bundle, err);
+    if (r < 0) {
+        checkpoint_import_free(i);
+        return err_wrap(err, "cannot import %s", path);
+    }
+    *ret = i;
+    return 0;
+}
+
+const char *checkpoint_import_images(const struct checkpoint_import *i) {
+    return i->images;
+}
