@@ -1,31 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* stasis.conf: what is accepted is within bounds, what is refused changes nothing and names its line. */
 #include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
 
-#include "base/config.h"
-#include "base/path.h"
-#include "base/util.h"
+#include "config_bounds.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(bool good) {
-    if (!good)
-        abort();
-}
-
-static void check_bounds(const struct config *c) {
-    require(c->accel <= ACCEL_TCG && c->log_level <= LOG_LEVEL_DEBUG);
-    require(c->memory >= UINT64_C(128) << 20 && c->memory <= UINT64_C(1) << 40 && c->memory % (2 << 20) == 0);
-    require(c->cpus >= 1 && c->cpus <= 255);
-    require(c->boot_timeout >= USEC_PER_SEC && c->boot_timeout <= 3600 * USEC_PER_SEC);
-    require(c->rpc_timeout >= USEC_PER_SEC && c->rpc_timeout <= 3600 * USEC_PER_SEC);
-    require(c->guest_log_max >= 64 << 10 && c->guest_log_max <= 1 << 30);
-    require(strlen(c->kernel_params) < sizeof(c->kernel_params) && !strpbrk(c->kernel_params, "\n\r\t\033"));
-    require(!*c->vmm_root || path_is_normal(c->vmm_root));
-    require(!*c->guest_dir || path_is_normal(c->guest_dir));
-}
 
 /* The input as it is, or, if it begins with a byte that no file does, as the value of a key. */
 static char *make_text(const uint8_t *data, size_t size) {
