@@ -2,11 +2,16 @@
 # Everything is built into out/, which is laid out like an installed prefix, so the programs run from there as well.
 PREFIX ?= /usr/local
 DESTDIR ?=
+# 1: also containerd-shim-kata-v2, a link, so that commands and RuntimeClasses that name io.containerd.kata.v2 run here.
+KATA_ALIAS ?= 0
+SHIM := containerd-shim-stasis-v2
+ALIAS := containerd-shim-kata-v2
 OUT := $(CURDIR)/out
 BUILD := $(OUT)/build
 
 .DEFAULT_GOAL := build
-.PHONY: help build setup vmm guest test unit integration lint fuzz demo bench soak install uninstall clean
+.PHONY: help build setup vmm guest test unit integration test-checkpoint lint fuzz demo bench soak install uninstall \
+	clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +52,9 @@ fuzz: deps-test ## Run every fuzz target for a few seconds
 integration: deps-test setup ## Integration tests with real VMs
 	@tests/integration.sh $(OUT)
 
+test-checkpoint: deps-test setup ## Checkpoint and restore in all variants and with real programs (20 minutes)
+	@tests/checkpoint.sh $(OUT)
+
 test: deps-test setup ## All of the above: what CI runs
 	@tests/run.sh $(OUT)
 
@@ -56,15 +64,20 @@ bench: deps-test setup ## Measure the figures of bench/README.md
 soak: setup ## 100 cold boots in a row
 	@bench/soak.sh $(OUT)
 
-install: setup ## Install below PREFIX (and DESTDIR)
+install: setup ## Install below PREFIX (and DESTDIR); KATA_ALIAS=1: also as Kata's runtime
 	@install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/stasis
 	@install -m 0755 $(OUT)/bin/stasis $(OUT)/bin/containerd-shim-stasis-v2 $(DESTDIR)$(PREFIX)/bin/
 	@scripts/install-images.sh $(OUT)/lib/stasis $(DESTDIR)$(PREFIX)/lib/stasis
+	@if [ "$(KATA_ALIAS)" = 1 ]; then cd "$(DESTDIR)$(PREFIX)/bin" && \
+		if [ -e $(ALIAS) ] || [ -L $(ALIAS) ] && [ "$$(readlink $(ALIAS))" != $(SHIM) ]; then \
+			echo "$(DESTDIR)$(PREFIX)/bin/$(ALIAS) is somebody else's: not replaced" >&2; exit 1; fi && \
+		ln -sf $(SHIM) $(ALIAS); fi
 	@echo "installed into $(DESTDIR)$(PREFIX)"
 
 uninstall: ## Remove what install made
 	@rm -f $(DESTDIR)$(PREFIX)/bin/stasis $(DESTDIR)$(PREFIX)/bin/containerd-shim-stasis-v2
 	@rm -rf $(DESTDIR)$(PREFIX)/lib/stasis
+	@[ "$$(readlink $(DESTDIR)$(PREFIX)/bin/$(ALIAS))" != $(SHIM) ] || rm -f $(DESTDIR)$(PREFIX)/bin/$(ALIAS)
 
 clean: ## Remove out/
 	@rm -rf $(OUT)

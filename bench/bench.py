@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The figures of bench/README.md. Usage: bench.py OUT [boot|exec|rpc|memory|stdio]…
+"""The figures of bench/README.md. Usage: bench.py OUT [boot|exec|rpc|memory|stdio|shim|checkpoint]…
 
 Everything that is compared is measured alternately in one run: this prints medians and their ratio, never a verdict.
 """
@@ -8,80 +8,17 @@ import hashlib
 import json
 import os
 import re
-import select
 import shutil
 import socket
-import statistics
 import struct
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 
-OUT = os.path.abspath(sys.argv[1])
-STASIS = f"{OUT}/bin/stasis"
-ROOTFS = f"{OUT}/test-rootfs"
-ROUNDS = int(os.environ.get("STASIS_BENCH_ROUNDS", "7"))
-work = tempfile.mkdtemp(prefix="stasis-bench.")
-root = f"{work}/root"
-os.mkdir(root)
-conf = f"{work}/conf"
-with open(conf, "w") as f:
-    f.write("[agent]\ndebug_console = true\n")
-
-
-def bundle(name, args):
-    path = f"{work}/{name}"
-    os.makedirs(path, exist_ok=True)
-    if not os.path.exists(f"{path}/config.json"):
-        subprocess.run([STASIS, "spec", "--bundle", path], check=True)
-    with open(f"{path}/config.json") as f:
-        spec = json.load(f)
-    spec["process"]["terminal"] = False
-    spec["process"]["args"] = args
-    spec["root"] = {"path": ROOTFS, "readonly": False}
-    with open(f"{path}/config.json", "w") as f:
-        json.dump(spec, f)
-    return path
-
-
-def stasis(*args, **kw):
-    kw.setdefault("stdin", subprocess.DEVNULL)
-    return subprocess.run([STASIS, "--root", root, "--config", conf, *args], check=True, **kw)
-
-
-def show(label, values, unit="ms"):
-    print(f"  {label:<44} {statistics.median(values):9.1f} {unit}   (min {min(values):.1f}, max {max(values):.1f}, n {len(values)})")
-    return statistics.median(values)
-
-
-def console(container, script, end=b"benchmark-over"):
-    """Runs a script in the guest itself, over the debug console; returns what it printed."""
-    master, slave = os.openpty()
-    p = subprocess.Popen([STASIS, "--root", root, "--config", conf, "console", container],
-                         stdin=slave, stdout=slave, stderr=slave, start_new_session=True)
-    os.close(slave)
-    seen = b""
-    sent = False
-    deadline = time.monotonic() + 300
-    while time.monotonic() < deadline and seen.count(end) < 1:
-        if select.select([master], [], [], 0.2)[0]:
-            try:
-                seen += os.read(master, 65536)
-            except OSError:
-                break
-        if not sent and b"# " in seen:
-            # The end mark is split, so that its echo is not taken for it.
-            os.write(master, script.encode() + b"\necho benchmark-''over\n")
-            sent = True
-    os.write(master, b"exit\n")
-    try:
-        p.wait(20)
-    except subprocess.TimeoutExpired:
-        p.kill()
-    os.close(master)
-    return seen.decode(errors="replace")
+import checkpoint
+from containerd import NAMESPACE, Containerd, Grpc, field
+from tools import OUT, ROUNDS, STASIS, bundle, console, pss, root, show, stasis, work
 
 
 def bare_boot():
@@ -183,12 +120,6 @@ def bench_exec():
     stasis("delete", "--force", "e1")
 
 
-def field(number, value):
-    if isinstance(value, int):
-        return bytes([number << 3, value])
-    return bytes([number << 3 | 2, len(value)]) + value
-
-
 class Client:
     """As little ttrpc as a round trip needs."""
 
@@ -197,10 +128,13 @@ class Client:
         self.sock.connect(path)
         self.stream = 1
 
-    def call(self, method, payload):
+    def send(self, method, payload):
         body = field(1, b"containerd.task.v2.Task") + field(2, method) + field(3, payload)
         self.sock.sendall(struct.pack(">IIBB", len(body), self.stream, 1, 0) + body)
         self.stream += 2
+
+    def call(self, method, payload):
+        self.send(method, payload)
         head = self.sock.recv(10, socket.MSG_WAITALL)
         return self.sock.recv(struct.unpack(">I", head[:4])[0], socket.MSG_WAITALL)
 
@@ -219,11 +153,6 @@ def bench_rpc():
             values.append((time.monotonic() - start) * 1e6)
         show(label, values, "us")
     stasis("delete", "--force", "r1")
-
-
-def pss(pid):
-    with open(f"/proc/{pid}/smaps_rollup") as f:
-        return int(re.search(r"^Pss:\s+(\d+)", f.read(), re.M)[1]) / 1024
 
 
 def bench_memory():
@@ -291,8 +220,105 @@ def bench_stdio():
     stasis("delete", "--force", "s1")
 
 
+SHIMS = {"stasis": "io.containerd.stasis.v2", "runc": "io.containerd.runc.v2"}
+SIGCONT, SIGKILL = 18, 9
+
+
+def compare(label, values, unit):
+    """A line for each shim, and what ours takes of runc's."""
+    ours, theirs = (show(f"{label}, {name}", values[name], unit) for name in SHIMS)
+    print(f"  {'ratio':<44} {ours / theirs:9.2f}")
+
+
+def start_cpu(cd, shim, container):
+    """CPU time of the command alone: not of the daemon it leaves behind, which is ended."""
+    path = bundle(container, ["/bin/true"])
+    os.mkfifo(f"{path}/log")
+    log = os.open(f"{path}/log", os.O_RDWR)
+    binary = shutil.which(f"containerd-shim-{shim}-v2", path=f"{OUT}/bin:{os.environ['PATH']}")
+    env = dict(os.environ, TTRPC_ADDRESS=f"{cd.address}.ttrpc", STASIS_ROOT=f"{cd.dir}/run")
+    p = subprocess.Popen([binary, "-namespace", NAMESPACE, "-address", cd.address, "-publish-binary",
+                          shutil.which("containerd"), "-id", container, "start"], cwd=path, env=env,
+                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    address = p.stdout.read().decode().removeprefix("unix://")
+    _, status, usage = os.wait4(p.pid, 0)
+    p.returncode = os.waitstatus_to_exitcode(status)
+    if p.returncode:
+        sys.exit(f"{binary} start failed")
+    client = Client(address)
+    client.send(b"Shutdown", field(1, container.encode()))
+    while client.sock.recv(4096):
+        pass
+    if os.path.exists(address):
+        os.unlink(address)
+    os.close(log)
+    return (usage.ru_utime + usage.ru_stime) * 1000
+
+
+def shim_pid(cd, container):
+    pattern = f"^[^ ]*containerd-shim-{container}-v2 -namespace {NAMESPACE} -id {container} -address {cd.address}"
+    return int(subprocess.run(["pgrep", "-f", pattern], check=True, capture_output=True, text=True).stdout)
+
+
+def exec_wait(cd, grpc, container, number):
+    """From Kill of an exec'd process to the answer of a Wait for it."""
+    name = f"e{number}"
+    cd.ctr("tasks", "exec", "--detach", "--exec-id", name, container, "sleep", "100000")
+    process = field(1, container.encode()) + field(2, name.encode())
+    wait = grpc.start("Wait", process)
+    grpc.call("Get", process)
+    start = time.monotonic()
+    kill = grpc.start("Kill", process + field(3, SIGKILL))
+    grpc.finish(wait)
+    took = time.monotonic() - start
+    grpc.finish(kill)
+    grpc.call("DeleteProcess", process)
+    return took * 1000
+
+
+def bench_shim():
+    print("shim: ours beside containerd-shim-runc-v2, under one containerd")
+    cd = Containerd(OUT, work)
+    try:
+        cpu = {name: [] for name in SHIMS}
+        for i in range(3 * ROUNDS):
+            for name in SHIMS:
+                cpu[name].append(start_cpu(cd, name, f"{name}{i}"))
+        compare("CPU time of start", cpu, "ms")
+
+        for name, runtime in SHIMS.items():
+            cd.run(runtime, name, "sleep", "100000")
+        address = {name: cd.socket_of(name) for name in SHIMS}
+        time.sleep(7)  # idle: what the start needed is given back
+        compare("PSS of the daemon, one container", {n: [pss(shim_pid(cd, n))] for n in SHIMS}, "MiB")
+
+        for method, calls in (("State", 2000), ("Connect", 2000), ("Kill", 20)):
+            took = {name: [] for name in SHIMS}
+            for _ in range(ROUNDS):
+                for name in SHIMS:
+                    got = subprocess.run([f"{OUT}/build/bench/task_rtt", address[name], name, method, str(calls)],
+                                         check=True, capture_output=True, text=True)
+                    took[name].append(float(got.stdout))
+            compare(f"{method} at the socket", took, "us")
+
+        grpc = Grpc(cd.address)
+        for method, more, calls in (("Get", b"", 500), ("Kill", field(3, SIGCONT), 20)):
+            took = {name: [] for name in SHIMS}
+            for _ in range(calls):
+                for name in SHIMS:
+                    start = time.monotonic()
+                    grpc.call(method, field(1, name.encode()) + more)
+                    took[name].append((time.monotonic() - start) * 1e6)
+            compare({"Get": "State through containerd"}.get(method, f"{method} through containerd"), took, "us")
+        took = {name: [exec_wait(cd, grpc, name, i) for i in range(ROUNDS)] for name in SHIMS}
+        compare("Kill to Wait's answer, through containerd", took, "ms")
+    finally:
+        cd.close()
+
+
 def main():
-    benches = {"boot": bench_boot, "exec": bench_exec, "rpc": bench_rpc, "memory": bench_memory, "stdio": bench_stdio}
+    benches = {"boot": bench_boot, "exec": bench_exec, "rpc": bench_rpc, "memory": bench_memory, "stdio": bench_stdio,
+               "shim": bench_shim, "checkpoint": checkpoint.bench}
     try:
         for name in sys.argv[2:] or benches:
             benches[name]()

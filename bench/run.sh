@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Usage: run.sh OUT [boot|exec|rpc|memory|stdio]…
+# Usage: run.sh OUT [boot|exec|rpc|memory|stdio|shim|checkpoint]…
 set -euo pipefail
 cd "$(dirname "$0")/.."
 tests/integration/prepare.sh "$1"
+ninja -C "$1/build" --quiet bench/task_rtt
 exec python3 bench/bench.py "$@"

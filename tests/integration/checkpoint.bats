@@ -1,0 +1,96 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: Apache-2.0
+# Checkpoint and restore, tried with the programs of tests/workloads: each says itself whether all is as it was. These are
+# the tests for every change; tests/checkpoint has the others.
+bats_require_minimum_version 1.5.0
+load helpers
+load checkpoint
+setup_file() { file_setup; }
+teardown_file() { file_teardown; }
+
+@test "everything: goes on when left running, and twice in a fresh VM under a new id" {
+    local flags=(--file-locks --tcp-established)
+    pack all "${WORKLOADS[@]}" locks tcp
+    start_pack all first
+    checkpoint first "${flags[@]}" --leave-running
+    status_is first running
+    all_pass all
+
+    checkpoint first "${flags[@]}" --image-path "$T/images/second"
+    gone first
+    restore all second second "${flags[@]}"
+    all_pass all
+    status_is second running
+
+    checkpoint second "${flags[@]}" --image-path "$T/images/third"
+    gone second
+    restore all third third "${flags[@]}"
+    all_pass all
+    stasis delete --force third
+}
+
+@test "pre-dumps: each dump has only what changed since" {
+    MEMORY_MIB=64 pack memory memory
+    start_pack memory m1
+    checkpoint m1 --image-path "$T/images/1" --pre-dump --print-stats >"$T/stats1"
+    all_pass memory
+    checkpoint m1 --image-path "$T/images/2" --parent-path ../1 --pre-dump --print-stats >"$T/stats2"
+    all_pass memory
+    checkpoint m1 --image-path "$T/images/3" --parent-path ../2 --print-stats >"$T/stats3"
+    gone m1
+    local pages1 pages3
+    cat "$T"/stats?
+    pages1=$(stat_of "$T/stats1" pages_written)
+    pages3=$(stat_of "$T/stats3" pages_written)
+    # 64 MiB, of which a check changes one part in twenty.
+    [ "$pages1" -gt 16384 ]
+    [ "$(stat_of "$T/stats2" pages_written)" -lt $((pages1 / 5)) ]
+    [ "$pages3" -lt $((pages1 / 5)) ]
+    [ "$(stat_of "$T/stats3" pages_skipped_parent)" -gt $((pages1 / 2)) ]
+    restore memory m2 3
+    all_pass memory
+    stasis delete --force m2
+}
+
+@test "what cannot be dumped is named, and goes on undisturbed" {
+    pack odd io_uring device
+    edit "$T/odd" '.linux.devices += [{path: "/dev/fuse", type: "c", major: 10, minor: 229, fileMode: 438, uid: 0, gid: 0}]' \
+        '.linux.resources.devices += [{allow: true, type: "c", major: 10, minor: 229, access: "rwm"}]'
+    start_pack odd odd
+    run checkpoint odd
+    echo "$output"
+    [ "$status" != 0 ]
+    [[ $output == *io_uring* ]]
+    [[ $output == *"/dev/fuse"* ]]
+    [ ! -e "$T/images/odd" ]
+    status_is odd running
+    all_pass odd
+    stasis delete --force odd
+}
+
+@test "a process of exec: refused with its id, or waited for" {
+    pack busy signals shell
+    start_pack busy busy
+    stasis exec --detach busy sh -c 'until [ -e /w/go ]; do sleep 0.1; done' \
+        </dev/null >/dev/null 2>&1
+    run checkpoint busy
+    echo "$output"
+    [ "$status" != 0 ]
+    [[ $output =~ "processes of exec are in it".*"(pid "[0-9]+")" ]]
+    [ ! -e "$T/images/busy" ]
+    all_pass busy
+
+    checkpoint busy --wait-exec >"$T/waited.out" 2>&1 &
+    local pid=$!
+    all_pass busy
+    alive $pid
+    touch "$T/busy/rootfs/w/go"
+    wait $pid || {
+        cat "$T/waited.out"
+        return 1
+    }
+    gone busy
+    restore busy busy busy
+    all_pass busy
+    stasis delete --force busy
+}
