@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Redis from Debian's package, in a VM of its own, through stasis. Usage: demo.sh OUT
+# Redis from Debian's package, in a VM of its own, through stasis: run, checkpointed into an archive, restored from it in
+# another VM. Usage: demo.sh OUT
 set -euo pipefail
 out=$(realpath "$1")
 stasis=$out/bin/stasis
 work=$out/demo
 root=$work/run
 bundle=$work/redis
+archive=$work/redis.tar.zst
 
 step_start=0
 say() {
@@ -19,10 +21,31 @@ took() {
 }
 run() {
     printf '   $ stasis %s\n' "$*"
-    "$stasis" --root "$root" "$@" | sed 's/^/   /'
+    "$stasis" --root "$root" "$@" 2>&1 | sed 's/^/   /'
+}
+# What goes on in the background writes to a file: a pipe would stay open as long as the container runs.
+background() {
+    printf '   $ stasis %s\n' "$*"
+    "$stasis" --root "$root" "$@" >"$work/redis.log" 2>&1 </dev/null || {
+        cat "$work/redis.log"
+        exit 1
+    }
+}
+ask() {
+    "$stasis" --root "$root" exec "$1" redis-cli "${@:2}"
+}
+answers() {
+    until ask "$1" ping 2>/dev/null | grep -q PONG; do sleep 0.1; done
+}
+gone() {
+    until [ "$("$stasis" --root "$root" state "$1" | jq -r .status)" = stopped ]; do sleep 0.05; done
+    run delete "$1"
+    [ -z "$("$stasis" --root "$root" list -q)" ]
 }
 cleanup() {
-    "$stasis" --root "$root" delete --force redis >/dev/null 2>&1 || true
+    local id
+    for id in redis again; do "$stasis" --root "$root" delete --force $id >/dev/null 2>&1 || true; done
+    rm -f "$archive"
 }
 trap cleanup EXIT
 
@@ -53,13 +76,8 @@ took
 
 cleanup
 say "3. Run it: a VM boots, the container starts in it"
-# Its output goes to a file: a pipe would stay open as long as the container runs.
-printf '   $ stasis run --detach --bundle %s redis\n' "$bundle"
-"$stasis" --root "$root" run --detach --bundle "$bundle" redis >"$work/redis.log" 2>&1 </dev/null || {
-    cat "$work/redis.log"
-    exit 1
-}
-until "$stasis" --root "$root" exec redis redis-cli ping 2>/dev/null | grep -q PONG; do sleep 0.1; done
+background run --detach --bundle "$bundle" redis
+answers redis
 run list
 took
 
@@ -67,7 +85,10 @@ say "4. Set keys and read them back"
 run exec redis redis-cli set greeting "hello from a VM"
 run exec redis redis-cli get greeting
 run exec redis sh -c 'for i in 1 2 3 4 5; do redis-cli incr counter; done | tail -n 1'
-[ "$("$stasis" --root "$root" exec redis redis-cli get counter)" = 5 ]
+ask redis eval "for i = 1, 20000 do redis.call('set', 'square:' .. i, i * i) end" 0 >/dev/null
+run exec redis redis-cli dbsize
+printf '   Redis holds %s of memory\n' "$(ask redis info memory | sed -n 's/^used_memory_human:\([0-9.KMG]*\).*/\1/p')"
+[ "$(ask redis get counter)" = 5 ]
 took
 
 say "5. Look inside: another kernel than the host's"
@@ -76,10 +97,38 @@ printf '   guest: %s\n' "$("$stasis" --root "$root" exec redis uname -r)"
 run ps redis
 took
 
-say "6. Stop it"
-run kill redis TERM
-until [ "$("$stasis" --root "$root" state redis | jq -r .status)" = stopped ]; do sleep 0.05; done
-run delete redis
-[ -z "$("$stasis" --root "$root" list -q)" ]
+say "6. Checkpoint it into an archive. Redis saves nothing itself: its keys are in its memory only"
+redis_run=$(ask redis info server | grep -a '^run_id:')
+run checkpoint --export "$archive" redis
+printf '   %s: %s\n' "$archive" "$(du -h "$archive" | cut -f 1)"
 took
-printf '\nNothing is left: no process, no mount, no file below %s.\n' "$root"
+
+say "7. Destroy the VM"
+gone redis
+took
+
+say "8. See what the archive holds"
+run checkpoint inspect "$archive"
+took
+
+say "9. Restore it from the archive, in a fresh VM and under another name"
+background restore --detach --import "$archive" --bundle "$bundle" again
+answers again
+run list
+took
+
+say "10. Read the keys: it is the same Redis, which has never stopped, as far as it knows"
+run exec again redis-cli get greeting
+run exec again redis-cli get square:12345
+run exec again redis-cli incr counter
+run exec again redis-cli dbsize
+[ "$(ask again get counter)" = 6 ]
+[ "$(ask again get square:12345)" = 152399025 ]
+[ "$(ask again info server | grep -a '^run_id:')" = "$redis_run" ]
+took
+
+say "11. Stop it"
+run kill again TERM
+gone again
+took
+printf '\nNothing is left: no process, no mount, no file below %s, no archive.\n' "$root"
