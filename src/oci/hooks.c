@@ -22,6 +22,7 @@
 
 #define OUTPUT_TAIL 1024 /* bytes of a hook's output that are kept */
 #define OUTPUT_READS 16  /* per wake-up, so that a hook that never stops writing does not keep the loop busy */
+#define OUTPUT_ROUNDS 16 /* at the end; with OUTPUT_READS that is twice what a pipe holds, 64 KiB */
 
 struct oci_hooks_run {
     sd_event *event;
@@ -111,7 +112,9 @@ static void read_output(struct oci_hooks_run *run) {
 
 /* The last line that the hook wrote, "" if none. */
 static void append_output(struct oci_hooks_run *run, struct err *e) {
-    read_output(run);
+    /* All that a pipe can hold: the line that says why comes last. */
+    for (int i = 0; i < OUTPUT_ROUNDS && run->output_fd >= 0; i++)
+        read_output(run);
     size_t end = run->output_len;
     while (end && strchr("\n\r ", run->output[end - 1]))
         end--;
