@@ -3,6 +3,7 @@
 
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 
 #include "base/log.h"
 #include "base/path.h"
@@ -10,6 +11,8 @@
 #include "sandbox/criu_options.h"
 #include "sandbox/share.h"
 #include "sandbox/worker.h"
+
+#define KILL_USEC (60 * USEC_PER_SEC) /* from the kill to the exit; output may hold that up for half a minute */
 
 /* One checkpoint under way. Its steps are functions in the order they run in. */
 struct checkpoint {
@@ -23,6 +26,7 @@ struct checkpoint {
     struct process *exec;                    /* that is waited for */
     struct sandbox_call *call;
     struct worker *worker;
+    sd_event_source *kill_deadline;
     struct err failure; /* code 0: none so far */
     struct checkpoint_outcome outcome;
     checkpoint_done_fn done;
@@ -36,6 +40,7 @@ char *checkpoint_default_work_path(const struct container *c) {
 static void free_checkpoint(struct checkpoint *cp) {
     call_cancel(cp->call);
     worker_cancel(cp->worker);
+    sd_event_source_disable_unref(cp->kill_deadline);
     image_dir_clear(&cp->dir);
     strv_clear(&cp->parents);
     free(cp->work_path);
@@ -74,6 +79,20 @@ static void finish(struct checkpoint *cp) {
 
 /* Last step: what was frozen for the dump goes on, or dies. */
 
+/* The guest's word is not waited for without end. */
+static int on_does_not_end(sd_event_source *source, uint64_t usec, void *userdata) {
+    (void)source;
+    (void)usec;
+    struct checkpoint *cp = userdata;
+    struct err err = ERR_INIT;
+    process_wait_cancel(cp->c->init, cp);
+    err_set(&err, ETIMEDOUT, "the checkpoint is at %s, but the container, which was killed, has not ended within %u s",
+            cp->dir.final, (unsigned)(KILL_USEC / USEC_PER_SEC));
+    failed(cp, &err);
+    finish(cp);
+    return 0;
+}
+
 static void on_gone(void *userdata, const struct process_exit *ex) {
     (void)ex;
     finish(userdata);
@@ -101,7 +120,9 @@ static void settle(struct checkpoint *cp) {
     bool alive = c->state != CONTAINER_STOPPED;
     bool to_die = alive && !cp->leave_running && !cp->pre_dump;
     if (to_die && !cp->failure.code) {
-        r = process_wait(c->init, on_gone, cp, &err);
+        int e = sd_event_add_time_relative(sandbox_event(c->sb), &cp->kill_deadline, CLOCK_MONOTONIC, KILL_USEC, 0,
+                                           on_does_not_end, cp);
+        r = e < 0 ? err_errno(&err, -e, "cannot set a timer") : process_wait(c->init, on_gone, cp, &err);
         if (r == 0)
             sandbox_kill_quietly(c->sb, c->init);
     } else if (to_die && !cp->was_paused) {

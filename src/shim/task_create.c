@@ -46,11 +46,16 @@ static void on_stdio(void *userdata, struct process_stdio *io, const struct err 
         task_call_fail(call.c, &e);
 }
 
-static void open_stdio(struct task_call *c, const void *in, const struct stdio_spec *spec,
+/* `spec` has what the request says; the rest is the daemon's. */
+static void open_stdio(struct task_call *c, const void *in, struct stdio_spec *spec,
                        int (*go_on)(struct task_call *, const void *, struct process_stdio *, struct err *)) {
     struct err err = ERR_INIT;
     struct io_call *call = calloc(1, sizeof(*call));
     struct stdio_opening *opening; /* never cancelled: the answer waits for it, and the daemon's end ends it */
+    spec->namespace = c->s->namespace ? c->s->namespace : "";
+    spec->host_mntns_fd = sandbox_host_mntns(c->s->sb);
+    spec->take_fd = take_fd;
+    spec->userdata = c->req;
     if (call)
         *call = (struct io_call){.c = c, .in = in, .go_on = go_on};
     else
@@ -200,16 +205,7 @@ void task_handle_create(struct ttrpc_request *req, const ProtobufCMessage *msg, 
     if (!c)
         return;
     struct stdio_spec spec = {
-        .in = in->stdin,
-        .out = in->stdout,
-        .err = in->stderr,
-        .terminal = in->terminal,
-        .container_id = in->id,
-        .namespace = c->s->namespace ? c->s->namespace : "",
-        .host_mntns_fd = sandbox_host_mntns(c->s->sb),
-        .take_fd = take_fd,
-        .userdata = req,
-    };
+        .in = in->stdin, .out = in->stdout, .err = in->stderr, .terminal = in->terminal, .container_id = in->id};
     open_stdio(c, in, &spec, create);
 }
 
@@ -257,15 +253,6 @@ void task_handle_exec(struct ttrpc_request *req, const ProtobufCMessage *msg, vo
     if (!c)
         return;
     struct stdio_spec spec = {
-        .in = in->stdin,
-        .out = in->stdout,
-        .err = in->stderr,
-        .terminal = in->terminal,
-        .container_id = in->id,
-        .namespace = c->s->namespace ? c->s->namespace : "",
-        .host_mntns_fd = sandbox_host_mntns(c->s->sb),
-        .take_fd = take_fd,
-        .userdata = req,
-    };
+        .in = in->stdin, .out = in->stdout, .err = in->stderr, .terminal = in->terminal, .container_id = in->id};
     open_stdio(c, in, &spec, exec);
 }
