@@ -27,11 +27,14 @@ enum key_id {
     KEY_VMM_ROOT,
     KEY_GUEST,
     KEY_BOOT_TIMEOUT,
+    KEY_TEMPLATE,
     KEY_RPC_TIMEOUT,
     KEY_DEBUG_CONSOLE,
     KEY_CHECKPOINT_ENABLE,
     KEY_CHECKPOINT_TIMEOUT,
     KEY_CRIU_LOG_LEVEL,
+    KEY_SNAPSHOT_DIR,
+    KEY_TEMPLATE_DIR,
     KEY_LOG_LEVEL,
     KEY_GUEST_CONSOLE,
     KEY_GUEST_LOG_MAX,
@@ -57,6 +60,8 @@ static const struct config_key keys[KEY_COUNT] = {
          "The guest: kernel, initramfs and root image. Empty: the one that was installed beside the program."},
     [KEY_BOOT_TIMEOUT] = {"vm", "boot_timeout", "seconds, 1 to 3600", "60",
                           "How long a guest may take until its agent answers."},
+    [KEY_TEMPLATE] = {"vm", "template", "true or false", "true",
+                      "Starts each VM as a copy of a template, which the first start makes. false: boots each."},
     [KEY_RPC_TIMEOUT] = {"agent", "timeout", "seconds, 1 to 3600", "60",
                          "How long the agent may take to answer a request that does not wait for a process."},
     [KEY_DEBUG_CONSOLE] = {"agent", "debug_console", "true or false", "false",
@@ -68,6 +73,10 @@ static const struct config_key keys[KEY_COUNT] = {
     [KEY_CRIU_LOG_LEVEL] =
         {"checkpoint", "criu_log_level", "number, 0 to 4", "4",
          "How much of CRIU's messages dump.log and restore.log keep: errors (0, 1), warnings too (2), all (3, 4)."},
+    [KEY_SNAPSHOT_DIR] = {"snapshot", "dir", "directory, absolute", "/var/lib/stasis/snapshots",
+                          "Where snapshots are kept."},
+    [KEY_TEMPLATE_DIR] = {"snapshot", "templates", "directory, absolute", "/var/lib/stasis/templates",
+                          "Where templates are kept."},
     [KEY_LOG_LEVEL] = {"log", "level", "error, warn, info or debug", "info",
                        "The least important messages that are logged, by the daemon and by the agent."},
     [KEY_GUEST_CONSOLE] = {"log", "guest_console", "true or false", "true",
@@ -137,6 +146,10 @@ static int set_directory(void *field, const char *value) {
     return 0;
 }
 
+static int set_own_directory(void *field, const char *value) {
+    return *value ? set_directory(field, value) : -EINVAL;
+}
+
 static int set_seconds(void *field, const char *value) {
     uint64_t v;
     if (parse_u64(value, 3600, &v) < 0 || v == 0)
@@ -185,11 +198,14 @@ static const struct {
     [KEY_VMM_ROOT] = {set_directory, offsetof(struct config, vmm_root)},
     [KEY_GUEST] = {set_directory, offsetof(struct config, guest_dir)},
     [KEY_BOOT_TIMEOUT] = {set_seconds, offsetof(struct config, boot_timeout)},
+    [KEY_TEMPLATE] = {set_bool, offsetof(struct config, use_template)},
     [KEY_RPC_TIMEOUT] = {set_seconds, offsetof(struct config, rpc_timeout)},
     [KEY_DEBUG_CONSOLE] = {set_bool, offsetof(struct config, debug_console)},
     [KEY_CHECKPOINT_ENABLE] = {set_bool, offsetof(struct config, checkpoint_enable)},
     [KEY_CHECKPOINT_TIMEOUT] = {set_seconds, offsetof(struct config, checkpoint_timeout)},
     [KEY_CRIU_LOG_LEVEL] = {set_criu_log_level, offsetof(struct config, criu_log_level)},
+    [KEY_SNAPSHOT_DIR] = {set_own_directory, offsetof(struct config, snapshot_dir)},
+    [KEY_TEMPLATE_DIR] = {set_own_directory, offsetof(struct config, template_dir)},
     [KEY_LOG_LEVEL] = {set_log_level, offsetof(struct config, log_level)},
     [KEY_GUEST_CONSOLE] = {set_bool, offsetof(struct config, guest_console)},
     [KEY_GUEST_LOG_MAX] = {set_log_size, offsetof(struct config, guest_log_max)},

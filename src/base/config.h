@@ -19,14 +19,15 @@ enum channel_kind { CHANNEL_VIRTIO_SERIAL, CHANNEL_VSOCK };
 struct config {
     /* [vm] */
     enum accel accel;         /* accel = auto|kvm|tcg */
-    uint64_t memory;          /* memory = SIZE, bytes; default 2G, 128M … 1T */
     uint32_t cpus;            /* cpus = N; default 2, 1 … 255 */
+    uint64_t memory;          /* memory = SIZE, bytes; default 2G, 128M … 1T */
     uint64_t memory_max;      /* memory_max = SIZE that a spec may ask for, bytes; default 0: what the host has */
     uint32_t cpus_max;        /* cpus_max = N that a spec may ask for; default 0: what the host has */
     char kernel_params[1024]; /* kernel_params = text appended to the guest's command line */
     char vmm_root[1024];      /* vmm_root = DIR; default: found beside the program */
     char guest_dir[1024];     /* guest = DIR; default: found beside the program */
     uint64_t boot_timeout;    /* boot_timeout = seconds, kept in µs; default 60 */
+    bool use_template;        /* template = true|false; default true */
     /* [agent] */
     uint64_t rpc_timeout; /* timeout = seconds, kept in µs; default 60 */
     bool debug_console;   /* debug_console = true|false; default false */
@@ -34,6 +35,9 @@ struct config {
     bool checkpoint_enable;      /* enable = true|false; default true */
     uint64_t checkpoint_timeout; /* timeout = seconds, kept in µs; default 600 */
     uint32_t criu_log_level;     /* criu_log_level = 0 … 4; default 4 */
+    /* [snapshot] */
+    char snapshot_dir[1024]; /* dir = DIR; default /var/lib/stasis/snapshots */
+    char template_dir[1024]; /* templates = DIR; default /var/lib/stasis/templates */
     /* [log] */
     enum log_level log_level; /* level = error|warn|info|debug; default info */
     bool guest_console;       /* guest_console = true|false: the guest's console in the sandbox's log; default true */

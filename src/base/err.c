@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#define ERR_IMPLEMENTATION
 #include "base/err.h"
 
 #include <stdio.h>
@@ -59,6 +60,13 @@ int err_wrap(struct err *err, const char *fmt, ...) {
         err->msg[0] = '\0';
     sanitise(err->msg);
     return -err->code;
+}
+
+int err_wrap_once(struct err *err, const char *what, const char *id) {
+    size_t n = strlen(what);
+    if (err && strncmp(err->msg, what, n) == 0 && err->msg[n] == ' ' && strncmp(err->msg + n + 1, id, strlen(id)) == 0)
+        return err->code ? -err->code : -EIO;
+    return err_wrap(err, "%s %s", what, id);
 }
 
 int err_append(struct err *err, const char *fmt, ...) {

@@ -27,8 +27,22 @@ int err_set(struct err *err, int code, const char *fmt, ...) __attribute__((form
 /* As err_set, and appends ": " and strerror(code). */
 int err_errno(struct err *err, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
+/* The static analyser sees the declarations only; that both return less than 0 it learns here. */
+#if defined(__clang_analyzer__) && !defined(ERR_IMPLEMENTATION)
+static inline int err_negative(int r) {
+    if (r >= 0)
+        __builtin_unreachable();
+    return r;
+}
+#define err_set(...) err_negative(err_set(__VA_ARGS__))
+#define err_errno(...) err_negative(err_errno(__VA_ARGS__))
+#endif
+
 /* Puts "context: " before the message of an error that is already set. Returns -code (-EIO if none was set). */
 int err_wrap(struct err *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* err_wrap with "what id", unless the message begins with that already. Returns -code. */
+int err_wrap_once(struct err *err, const char *what, const char *id);
 
 /* Appends text to the message, for details that come last (log lines, hints). Returns -code. */
 int err_append(struct err *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

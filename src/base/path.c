@@ -10,7 +10,8 @@
 #include "base/fd.h"
 #include "base/util.h"
 
-#define TREE_DEPTH_MAX 256 /* of a directory tree we remove; deeper ones are an attack */
+#define TREE_DEPTH_MAX 256    /* so many directories are open at once while a tree is removed */
+#define TREE_DEEP_MAX 1048576 /* parts of a tree that are deeper than that */
 
 int id_validate(const char *what, const char *id, struct err *err) {
     static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+.-";
@@ -113,32 +114,63 @@ int path_mkdirs_beneath(int dirfd, const char *path, mode_t mode, struct err *er
     return TAKE_FD(at);
 }
 
-static int remove_tree(int dirfd, const char *name, dev_t dev, unsigned depth, struct err *err) {
+/* The removal of one tree. What is too deep in it is moved up to its top, and removed from there. */
+struct removal {
+    dev_t dev;
+    int top;        /* the tree's first directory */
+    unsigned moved; /* so far */
+};
+
+static int move_up(struct removal *rm, int dirfd, const char *name, struct err *err) {
+    char to[32];
+    struct stat st;
+    if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return errno == ENOENT ? 0 : err_errno(err, errno, "cannot remove %s", name);
+    if (st.st_dev != rm->dev)
+        return err_set(err, EXDEV, "cannot remove %s: something is mounted there", name);
+    while (rm->moved < TREE_DEEP_MAX) {
+        snprintf(to, sizeof(to), ".deep-%u", rm->moved++);
+        if (syscall(SYS_renameat2, dirfd, name, rm->top, to, 1u /* RENAME_NOREPLACE */) == 0 || errno == ENOENT)
+            return 0;
+        if (errno != EEXIST)
+            return err_errno(err, errno, "cannot remove %s: it is more than %d directories deep", name, TREE_DEPTH_MAX);
+    }
+    return err_set(err, ELOOP, "cannot remove %s: more than %d directories are too deep", name, TREE_DEEP_MAX);
+}
+
+static int remove_tree(struct removal *rm, int dirfd, const char *name, unsigned depth, struct err *err) {
     if (unlinkat(dirfd, name, 0) == 0 || errno == ENOENT)
         return 0;
     if (errno != EISDIR && errno != EPERM)
         return err_errno(err, errno, "cannot remove %s", name);
     if (depth > TREE_DEPTH_MAX)
-        return err_set(err, ELOOP, "cannot remove %s: more than %d directories deep", name, TREE_DEPTH_MAX);
+        return move_up(rm, dirfd, name, err);
 
     cleanup_fd int fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     struct stat st;
     if (fd < 0 || fstat(fd, &st) < 0)
         return err_errno(err, errno, "cannot remove %s", name);
-    if (st.st_dev != dev)
+    if (st.st_dev != rm->dev)
         return err_set(err, EXDEV, "cannot remove %s: something is mounted there", name);
     cleanup_dir DIR *dir = fdopendir(fd);
     if (!dir)
         return err_errno(err, errno, "cannot read directory %s", name);
     int at = TAKE_FD(fd); /* owned by dir now */
-    struct dirent *e;
-    while ((e = readdir(dir))) {
-        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
-            continue;
-        int r = remove_tree(at, e->d_name, dev, depth + 1, err);
-        if (r < 0)
-            return r;
-    }
+    if (depth == 0)
+        rm->top = at;
+    unsigned moved;
+    do { /* again when something has come from below */
+        moved = rm->moved;
+        rewinddir(dir);
+        struct dirent *e;
+        while ((e = readdir(dir))) {
+            if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+                continue;
+            int r = remove_tree(rm, at, e->d_name, depth + 1, err);
+            if (r < 0)
+                return r;
+        }
+    } while (depth == 0 && moved != rm->moved);
     if (unlinkat(dirfd, name, AT_REMOVEDIR) < 0 && errno != ENOENT)
         return err_errno(err, errno, "cannot remove directory %s", name);
     return 0;
@@ -148,7 +180,8 @@ int path_remove_tree(int dirfd, const char *name, struct err *err) {
     struct stat st;
     if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
         return errno == ENOENT ? 0 : err_errno(err, errno, "cannot remove %s", name);
-    return remove_tree(dirfd, name, st.st_dev, 0, err);
+    struct removal rm = {.dev = st.st_dev, .top = -1};
+    return remove_tree(&rm, dirfd, name, 0, err);
 }
 
 int path_own_dir(char **ret, struct err *err) {

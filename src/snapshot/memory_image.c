@@ -1,0 +1,361 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "snapshot/memory_image.h"
+
+#include <endian.h>
+#include <fcntl.h>
+#include <nettle/sha2.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define CHUNK_PAGES (MEMORY_CHUNK / MEMORY_PAGE)
+
+_Static_assert(CHUNK_PAGES == 64, "the pages of a chunk are the bits of a uint64_t");
+_Static_assert(MEMORY_SEGMENT % MEMORY_CHUNK == 0, "a chunk is of one segment");
+_Static_assert(MEMORY_DIGEST_SIZE == SHA256_DIGEST_SIZE, "digests are SHA-256");
+
+/* In memory that is shared with the processes of one copy. */
+struct run {
+    atomic_uint next;     /* of job.order */
+    atomic_uint finished; /* processes that came to the end */
+    atomic_bool failed;   /* somebody did: the others stop */
+    struct err err;       /* of the one that set failed */
+};
+
+/* Where the source has data, as far as it was asked: a hole from `hole` to `data`, then data up to `end`. The answer is
+ * kept because asking takes as long as the extent has pages. */
+struct extent {
+    uint64_t hole, data, end;
+};
+
+struct job {
+    int in;
+    int out;                     /* -1: only check */
+    bool check;                  /* compare with the segments; else fill them in */
+    struct memory_segment *made; /* of save */
+    const struct memory_image *image;
+    uint32_t *order; /* of the segments, owned */
+    uint8_t *buffer; /* a chunk, owned */
+    struct run *run; /* owned */
+    struct extent extent;
+};
+
+static size_t mapping_size(uint32_t n) {
+    return sizeof(struct memory_image) + n * sizeof(struct memory_segment);
+}
+
+int memory_image_new(uint64_t size, struct memory_image **ret, struct err *err) {
+    if (size == 0 || size % MEMORY_PAGE || size > MEMORY_SEGMENT * MEMORY_SEGMENTS_MAX)
+        return err_set(err, EINVAL, "memory of %llu bytes: must be a multiple of %llu up to %llu",
+                       (unsigned long long)size, (unsigned long long)MEMORY_PAGE,
+                       (unsigned long long)(MEMORY_SEGMENT * MEMORY_SEGMENTS_MAX));
+    uint32_t n = (uint32_t)((size + MEMORY_SEGMENT - 1) / MEMORY_SEGMENT);
+    struct memory_image *m = mmap(NULL, mapping_size(n), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (m == MAP_FAILED)
+        return err_set(err, ENOMEM, "out of memory");
+    *m = (struct memory_image){.size = size, .n = n, .segments = (struct memory_segment *)(m + 1)};
+    *ret = m;
+    return 0;
+}
+
+struct memory_image *memory_image_free(struct memory_image *m) {
+    if (m)
+        munmap(m, mapping_size(m->n));
+    return NULL;
+}
+
+uint64_t memory_image_data(const struct memory_image *m) {
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < m->n; i++)
+        sum += m->segments[i].data;
+    return sum;
+}
+
+static int wrong(uint64_t at, const char *what, struct err *err) {
+    return err_set(err, EBADMSG, "memory at 0x%llx: %s", (unsigned long long)at, what);
+}
+
+static int failed(int code, uint64_t at, const char *what, struct err *err) {
+    return err_errno(err, code, "memory at 0x%llx: cannot %s", (unsigned long long)at, what);
+}
+
+static bool page_is_zero(const uint8_t *page) {
+    uint64_t first;
+    memcpy(&first, page, sizeof(first));
+    return first == 0 && memcmp(page, page + sizeof(first), MEMORY_PAGE - sizeof(first)) == 0;
+}
+
+/* Finds the first data of the source at `at` or behind it. In whole pages, whatever the file system's blocks are. */
+static int find_extent(struct job *j, uint64_t at, struct err *err) {
+    struct extent *x = &j->extent;
+    if (at >= x->hole && at < x->end)
+        return 0;
+    off_t data = lseek(j->in, (off_t)at, SEEK_DATA);
+    if (data < 0 && errno != ENXIO)
+        return failed(errno, at, "find data", err);
+    off_t end = data < 0 ? -1 : lseek(j->in, data, SEEK_HOLE);
+    if (data >= 0 && end < 0 && errno != ENXIO)
+        return failed(errno, (uint64_t)data, "find the end of data", err);
+    *x = (struct extent){.hole = at, .data = j->image->size, .end = j->image->size};
+    /* A hole that was made between the two calls: nothing is known but that `at` may be data. */
+    if (data >= 0 && end <= data)
+        x->data = at;
+    else if (data >= 0) {
+        x->data = (uint64_t)data / MEMORY_PAGE * MEMORY_PAGE;
+        x->end = ((uint64_t)end + MEMORY_PAGE - 1) / MEMORY_PAGE * MEMORY_PAGE;
+    }
+    return 0;
+}
+
+static int read_pages(struct job *j, uint8_t *to, uint64_t at, size_t len, struct err *err) {
+    while (len) {
+        ssize_t n = pread(j->in, to, len, (off_t)at);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return failed(errno, at, "read", err);
+        if (n == 0)
+            return wrong(at, "the file ends", err);
+        to += n;
+        at += (uint64_t)n;
+        len -= (size_t)n;
+    }
+    return 0;
+}
+
+static int write_pages(struct job *j, const uint8_t *from, uint64_t at, size_t len, struct err *err) {
+    while (len) {
+        ssize_t n = pwrite(j->out, from, len, (off_t)at);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return failed(n < 0 ? errno : EIO, at, "write", err);
+        from += n;
+        at += (uint64_t)n;
+        len -= (size_t)n;
+    }
+    return 0;
+}
+
+/* Reads what the source has from `at` to `end`, at most a chunk, into the buffer. A bit of ret_pages is set for every
+ * page that is not zero; what the buffer holds of the others means nothing. */
+static int read_chunk(struct job *j, uint64_t at, uint64_t end, uint64_t *ret_pages, struct err *err) {
+    uint64_t pages = 0;
+    for (uint64_t p = at; p < end;) {
+        int r = find_extent(j, p, err);
+        if (r < 0)
+            return r;
+        uint64_t from = MAX(p, j->extent.data), to = MIN(end, j->extent.end);
+        if (from >= to) {
+            p = to;
+            continue;
+        }
+        r = read_pages(j, j->buffer + (from - at), from, (size_t)(to - from), err);
+        if (r < 0)
+            return r;
+        for (p = from; p < to; p += MEMORY_PAGE)
+            if (!page_is_zero(j->buffer + (p - at)))
+                pages |= UINT64_C(1) << ((p - at) / MEMORY_PAGE);
+    }
+    *ret_pages = pages;
+    return 0;
+}
+
+/* Hashes and writes the runs of a chunk. */
+static int put_chunk(struct job *j, uint64_t at, uint64_t pages, struct memory_segment *s, struct sha256_ctx *sha,
+                     struct err *err) {
+    for (unsigned i = 0; i < CHUNK_PAGES;) {
+        unsigned first = i;
+        while (i < CHUNK_PAGES && pages & UINT64_C(1) << i)
+            i++;
+        if (i == first) {
+            i++;
+            continue;
+        }
+        const uint8_t *bytes = j->buffer + first * MEMORY_PAGE;
+        uint64_t start = at + first * MEMORY_PAGE, len = (i - first) * MEMORY_PAGE;
+        uint64_t head[2] = {htole64(start % MEMORY_SEGMENT), htole64(len)};
+        sha256_update(sha, sizeof(head), (const uint8_t *)head);
+        sha256_update(sha, len, bytes);
+        s->data += len;
+        int r = j->out >= 0 ? write_pages(j, bytes, start, len, err) : 0;
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+static int do_segment(struct job *j, uint32_t index, struct err *err) {
+    uint64_t start = index * MEMORY_SEGMENT, end = MIN(start + MEMORY_SEGMENT, j->image->size);
+    struct memory_segment s = {0};
+    struct sha256_ctx sha;
+    sha256_init(&sha);
+    for (uint64_t at = start; at < end; at += MEMORY_CHUNK) {
+        uint64_t pages = 0;
+        int r = read_chunk(j, at, MIN(at + MEMORY_CHUNK, end), &pages, err);
+        if (r >= 0 && pages && j->check && j->image->segments[index].data == 0)
+            r = wrong(start, "there is data, and the image says that there is none", err);
+        if (r >= 0)
+            r = put_chunk(j, at, pages, &s, &sha, err);
+        if (r < 0)
+            return r;
+    }
+    if (s.data)
+        sha256_digest(&sha, sizeof(s.sha256), s.sha256);
+    if (!j->check) {
+        j->made[index] = s;
+        return 0;
+    }
+    const struct memory_segment *want = &j->image->segments[index];
+    if (s.data != want->data)
+        return err_set(err, EBADMSG, "memory at 0x%llx: %llu bytes of data, and the image says %llu",
+                       (unsigned long long)start, (unsigned long long)s.data, (unsigned long long)want->data);
+    if (s.data && memcmp(s.sha256, want->sha256, sizeof(s.sha256)) != 0)
+        return wrong(start, "the contents do not fit the digest", err);
+    return 0;
+}
+
+/* One process's part: segments until there are none or somebody failed. */
+static void work(struct job *j) {
+    struct err err = ERR_INIT;
+    while (!atomic_load(&j->run->failed)) {
+        unsigned i = atomic_fetch_add(&j->run->next, 1);
+        if (i >= j->image->n)
+            break;
+        if (do_segment(j, j->order[i], &err) < 0) {
+            if (!atomic_exchange(&j->run->failed, true))
+                j->run->err = err;
+            break;
+        }
+    }
+    atomic_fetch_add(&j->run->finished, 1);
+}
+
+static pid_t start_child(struct job *j) {
+    pid_t parent = getpid(), pid = fork();
+    if (pid != 0)
+        return pid;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() == parent)
+        work(j);
+    _exit(0);
+}
+
+static int run(struct job *j, unsigned processes, struct err *err) {
+    pid_t children[MEMORY_PROCESSES_MAX];
+    unsigned n = 0;
+    processes = MAX(1, MIN(MIN(processes, j->image->n), MEMORY_PROCESSES_MAX));
+    while (n + 1 < processes) {
+        children[n] = start_child(j);
+        /* No more processes: those that are there do the work, this one if need be. */
+        if (children[n] < 0)
+            break;
+        n++;
+    }
+    work(j);
+    int status = 0, worst = 0;
+    for (unsigned i = 0; i < n; i++) {
+        while (waitpid(children[i], &status, 0) < 0 && errno == EINTR)
+            ;
+        worst = status ? status : worst;
+    }
+    if (atomic_load(&j->run->finished) != n + 1)
+        return err_set(err, EIO, "memory: a process that copied it ended with %s %d",
+                       WIFSIGNALED(worst) ? "signal" : "exit code",
+                       WIFSIGNALED(worst) ? WTERMSIG(worst) : WEXITSTATUS(worst));
+    return atomic_load(&j->run->failed) ? err_copy(err, &j->run->err) : 0;
+}
+
+/* Those with most data first: a large one that is taken last would be waited for. */
+static int by_data(const void *a, const void *b, void *image) {
+    const struct memory_image *m = image;
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    uint64_t dx = m->segments[x].data, dy = m->segments[y].data;
+    if (dx != dy)
+        return dx < dy ? 1 : -1;
+    return x < y ? -1 : x > y;
+}
+
+static int copy(struct job *j, unsigned processes, struct err *err) {
+    uint32_t n = j->image->n;
+    int r;
+    j->order = calloc(n, sizeof(*j->order));
+    j->buffer = aligned_alloc(MEMORY_PAGE, MEMORY_CHUNK);
+    j->run = mmap(NULL, sizeof(*j->run), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (j->order && j->buffer && j->run != MAP_FAILED) {
+        for (uint32_t i = 0; i < n; i++)
+            j->order[i] = i;
+        if (j->check && processes > 1)
+            qsort_r(j->order, n, sizeof(*j->order), by_data, (void *)(uintptr_t)j->image);
+        r = run(j, processes, err);
+    } else
+        r = err_set(err, ENOMEM, "out of memory");
+    free(j->order);
+    free(j->buffer);
+    if (j->run != MAP_FAILED)
+        munmap(j->run, sizeof(*j->run));
+    return r;
+}
+
+static int file_size(int fd, const char *what, uint64_t *ret, struct err *err) {
+    struct stat st;
+    if (fstat(fd, &st) < 0)
+        return err_errno(err, errno, "cannot stat %s", what);
+    if (!S_ISREG(st.st_mode))
+        return err_set(err, EINVAL, "%s is not a regular file", what);
+    *ret = (uint64_t)st.st_size;
+    return 0;
+}
+
+int memory_image_save(int memory_fd, int file_fd, unsigned processes, struct memory_image *m, struct err *err) {
+    uint64_t have = 0, there = 0;
+    int r = file_size(memory_fd, "the memory", &have, err);
+    if (r < 0 || (r = file_size(file_fd, "the image", &there, err)) < 0)
+        return r;
+    if (have != m->size)
+        return err_set(err, EINVAL, "the memory has %llu bytes, not %llu", (unsigned long long)have,
+                       (unsigned long long)m->size);
+    if (there != 0)
+        return err_set(err, EINVAL, "the file for the image is not empty");
+    if (ftruncate(file_fd, (off_t)m->size) < 0)
+        return err_errno(err, errno, "cannot size the image to %llu bytes", (unsigned long long)m->size);
+    struct job j = {.in = memory_fd, .out = file_fd, .made = m->segments, .image = m};
+    return copy(&j, processes, err);
+}
+
+static int check_file(int file_fd, const struct memory_image *m, struct err *err) {
+    uint64_t have = 0;
+    int r = file_size(file_fd, "the image", &have, err);
+    if (r < 0)
+        return r;
+    if (have < m->size)
+        return wrong(have, "the file ends", err);
+    if (have > m->size)
+        return wrong(m->size, "the file goes on behind the end", err);
+    return 0;
+}
+
+int memory_image_load(int file_fd, const struct memory_image *m, int memory_fd, unsigned processes, struct err *err) {
+    uint64_t room = 0;
+    int r = check_file(file_fd, m, err);
+    if (r < 0 || (r = file_size(memory_fd, "the memory", &room, err)) < 0)
+        return r;
+    if (room != m->size)
+        return err_set(err, EINVAL, "the memory has %llu bytes, and the image %llu", (unsigned long long)room,
+                       (unsigned long long)m->size);
+    struct job j = {.in = file_fd, .out = memory_fd, .check = true, .image = m};
+    return copy(&j, processes, err);
+}
+
+int memory_image_verify(int file_fd, const struct memory_image *m, unsigned processes, struct err *err) {
+    int r = check_file(file_fd, m, err);
+    if (r < 0)
+        return r;
+    struct job j = {.in = file_fd, .out = -1, .check = true, .image = m};
+    return copy(&j, processes, err);
+}
