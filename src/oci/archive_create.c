@@ -95,11 +95,7 @@ static int open_file(struct archive_writer *w, struct err *err) {
     return 0;
 }
 
-int archive_create(const char *path, enum archive_compression compression, struct archive_writer **ret,
-                   struct err *err) {
-    static const int filters[] = {[ARCHIVE_PLAIN] = ARCHIVE_FILTER_NONE,
-                                  [ARCHIVE_GZIP] = ARCHIVE_FILTER_GZIP,
-                                  [ARCHIVE_ZSTD] = ARCHIVE_FILTER_ZSTD};
+static int writer_new(const char *path, struct archive_writer **ret, struct err *err) {
     cleanup_archive_writer struct archive_writer *w = calloc(1, sizeof(*w));
     if (!w)
         return err_set(err, ENOMEM, "out of memory");
@@ -108,12 +104,40 @@ int archive_create(const char *path, enum archive_compression compression, struc
     w->path = strdup(path);
     if (!w->path)
         return err_set(err, ENOMEM, "out of memory");
+    *ret = TAKE_PTR(w);
+    return 0;
+}
+
+static const int filters[] = {
+    [ARCHIVE_PLAIN] = ARCHIVE_FILTER_NONE, [ARCHIVE_GZIP] = ARCHIVE_FILTER_GZIP, [ARCHIVE_ZSTD] = ARCHIVE_FILTER_ZSTD};
+
+int archive_create(const char *path, enum archive_compression compression, struct archive_writer **ret,
+                   struct err *err) {
+    cleanup_archive_writer struct archive_writer *w = NULL;
     int r;
-    if ((r = open_dir(w, err)) < 0 || (r = open_file(w, err)) < 0 ||
+    if ((r = writer_new(path, &w, err)) < 0 || (r = open_dir(w, err)) < 0 || (r = open_file(w, err)) < 0 ||
         (r = archive_put_new(on_bytes, w, filters[compression], false, w->path, &w->put, err)) < 0)
         return r;
     *ret = TAKE_PTR(w);
     return 0;
+}
+
+int archive_create_exact(int fd, const char *path, enum archive_compression compression, struct archive_writer **ret,
+                         struct err *err) {
+    cleanup_archive_writer struct archive_writer *w = NULL;
+    int r = writer_new(path, &w, err);
+    if (r == 0 && fd < 0 && (r = open_dir(w, err)) == 0)
+        r = open_file(w, err);
+    else if (r == 0 && fd >= 0 && (w->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3)) < 0)
+        r = err_errno(err, errno, "cannot write %s", path);
+    if (r < 0 || (r = archive_put_new_exact(on_bytes, w, filters[compression], w->path, &w->put, err)) < 0)
+        return r;
+    *ret = TAKE_PTR(w);
+    return 0;
+}
+
+struct archive_put *archive_writer_put(struct archive_writer *w) {
+    return w->put;
 }
 
 /* The header that every member has: nobody else's business who wrote the file, or when. */
@@ -248,7 +272,7 @@ static int give_tmp_name(struct archive_writer *w, struct err *err) {
 
 int archive_finish(struct archive_writer *w, struct err *err) {
     int r = archive_put_finish(w->put, err);
-    if (r < 0)
+    if (r < 0 || w->dirfd < 0) /* a pipe has no name to be given */
         return r;
     if (fchmod(w->fd, MEMBER_MODE) < 0 || fsync(w->fd) < 0)
         return err_errno(err, errno, "cannot write %s", w->path);

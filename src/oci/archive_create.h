@@ -36,6 +36,14 @@ int archive_compression_of(const char *path, enum archive_compression *ret, stru
 int archive_create(const char *path, enum archive_compression compression, struct archive_writer **ret,
                    struct err *err);
 
+/* The same, or (fd not negative) to a pipe, which must stay open and is not owned: what is written cannot be taken
+ * back, and path is for messages. Times are kept in nanoseconds. */
+int archive_create_exact(int fd, const char *path, enum archive_compression compression, struct archive_writer **ret,
+                         struct err *err);
+
+/* For members of other kinds. */
+struct archive_put *archive_writer_put(struct archive_writer *w);
+
 /* Adds a member from memory. */
 int archive_add_text(struct archive_writer *w, const char *name, const void *data, size_t len, struct err *err);
 

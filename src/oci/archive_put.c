@@ -62,13 +62,13 @@ static la_ssize_t on_write(struct archive *a, void *userdata, const void *data, 
     return (la_ssize_t)len;
 }
 
-static int open_archive(struct archive_put *p, int filter, struct err *err) {
+static int open_archive(struct archive_put *p, int filter, bool exact, struct err *err) {
     p->a = archive_write_new();
     if (!p->a)
         return err_set(err, ENOMEM, "out of memory");
     /* A program in the place of a library (a warning) is not what we want. */
     if (archive_write_add_filter(p->a, filter) != ARCHIVE_OK ||
-        archive_write_set_format_pax_restricted(p->a) != ARCHIVE_OK ||
+        (exact ? archive_write_set_format_pax(p->a) : archive_write_set_format_pax_restricted(p->a)) != ARCHIVE_OK ||
         (filter == ARCHIVE_FILTER_GZIP && archive_write_set_options(p->a, "gzip:!timestamp") != ARCHIVE_OK) ||
         archive_write_set_bytes_in_last_block(p->a, 1) != ARCHIVE_OK ||
         archive_write_open(p->a, p, NULL, on_write, NULL) != ARCHIVE_OK)
@@ -76,8 +76,8 @@ static int open_archive(struct archive_put *p, int filter, struct err *err) {
     return 0;
 }
 
-int archive_put_new(archive_sink_fn sink, void *userdata, int filter, bool dry, const char *name,
-                    struct archive_put **ret, struct err *err) {
+static int put_new(archive_sink_fn sink, void *userdata, int filter, bool dry, bool exact, const char *name,
+                   struct archive_put **ret, struct err *err) {
     cleanup_archive_put struct archive_put *p = calloc(1, sizeof(*p));
     if (!p)
         return err_set(err, ENOMEM, "out of memory");
@@ -93,11 +93,21 @@ int archive_put_new(archive_sink_fn sink, void *userdata, int filter, bool dry, 
     p->zeros = calloc(1, CHUNK);
     if (!p->buf || !p->zeros)
         return err_set(err, ENOMEM, "out of memory");
-    int r = open_archive(p, filter, err);
+    int r = open_archive(p, filter, exact, err);
     if (r < 0)
         return r;
     *ret = TAKE_PTR(p);
     return 0;
+}
+
+int archive_put_new(archive_sink_fn sink, void *userdata, int filter, bool dry, const char *name,
+                    struct archive_put **ret, struct err *err) {
+    return put_new(sink, userdata, filter, dry, false, name, ret, err);
+}
+
+int archive_put_new_exact(archive_sink_fn sink, void *userdata, int filter, const char *name, struct archive_put **ret,
+                          struct err *err) {
+    return put_new(sink, userdata, filter, false, true, name, ret, err);
 }
 
 int archive_put_begin(struct archive_put *p, struct archive_entry *e, uint64_t size, struct err *err) {

@@ -22,6 +22,10 @@ struct archive_put;
 int archive_put_new(archive_sink_fn sink, void *userdata, int filter, bool dry, const char *name,
                     struct archive_put **ret, struct err *err);
 
+/* The same with times in nanoseconds, which takes a header more for each entry. */
+int archive_put_new_exact(archive_sink_fn sink, void *userdata, int filter, const char *name, struct archive_put **ret,
+                          struct err *err);
+
 /* An entry of its header only, or with len bytes of data. The entry's size is set here. */
 int archive_put_entry(struct archive_put *p, struct archive_entry *e, const void *data, size_t len, struct err *err);
 

@@ -18,6 +18,7 @@
 #include "base/path.h"
 
 #define BLOCK ((size_t)64 << 10)
+#define PAGE UINT64_C(4096)
 #define SNIFF 4                         /* bytes that tell the compression */
 #define FREE_CHECK ((uint64_t)64 << 20) /* bytes written between two looks at the free space */
 #define OVERHEAD UINT64_C(8192)         /* bytes of headers and padding that each entry may have beside its data */
@@ -319,8 +320,26 @@ static int check_free(const struct archive_tar *t, int fd, uint64_t need, struct
     return 0;
 }
 
-static int write_at(const struct archive_tar *t, int fd, const uint8_t *data, size_t len, uint64_t offset,
-                    struct err *err) {
+static bool is_zero(const uint8_t *data, size_t len) {
+    return len == 0 || (data[0] == 0 && memcmp(data, data + 1, len - 1) == 0);
+}
+
+/* The number of bytes, up to a page's end in the file, that are one thing: zeros, or not. */
+static size_t run_of(const uint8_t *data, size_t len, uint64_t offset, bool *ret_zero) {
+    size_t n = 0;
+    while (n < len) {
+        size_t piece = MIN(len - n, (size_t)(PAGE - (offset + n) % PAGE));
+        bool zero = is_zero(data + n, piece);
+        if (n && zero != *ret_zero)
+            break;
+        *ret_zero = zero;
+        n += piece;
+    }
+    return n;
+}
+
+static int write_run(const struct archive_tar *t, int fd, const uint8_t *data, size_t len, uint64_t offset,
+                     struct err *err) {
     while (len) {
         ssize_t n = pwrite(fd, data, len, (off_t)offset);
         if (n < 0 && errno == EINTR)
@@ -332,6 +351,19 @@ static int write_at(const struct archive_tar *t, int fd, const uint8_t *data, si
         len -= (size_t)n;
     }
     return 0;
+}
+
+/* Pages of zeros become holes: what was one may have been written out on the way. */
+static int write_at(const struct archive_tar *t, int fd, const uint8_t *data, size_t len, uint64_t offset,
+                    struct err *err) {
+    int r = 0;
+    for (size_t at = 0, n; r == 0 && at < len; at += n) {
+        bool zero = false;
+        n = run_of(data + at, len - at, offset + at, &zero);
+        if (!zero)
+            r = write_run(t, fd, data + at, n, offset + at, err);
+    }
+    return r;
 }
 
 int archive_tar_save(struct archive_tar *t, int fd, struct err *err) {

@@ -41,7 +41,7 @@ int archive_tar_next(struct archive_tar *t, struct archive_entry **ret, struct e
  * them are holes. Returns 1, or 0 at the end. */
 int archive_tar_block(struct archive_tar *t, const void **ret, size_t *ret_len, uint64_t *ret_offset, struct err *err);
 
-/* Writes the entry's data to fd, an empty regular file, holes as holes. -ENOSPC also when less than
+/* Writes the entry's data to fd, an empty regular file, holes and pages of zeros as holes. -ENOSPC also when less than
  * ARCHIVE_FREE_RESERVE would be left. */
 int archive_tar_save(struct archive_tar *t, int fd, struct err *err);
 

@@ -39,6 +39,7 @@ struct walk {
 struct level {
     int upper, lower; /* lower -1: there is none, or it is not known */
     bool lower_known;
+    bool hides;       /* nothing of the lower one is seen */
     const char *path; /* from the root, "" for it */
     unsigned depth;
 };
@@ -276,13 +277,16 @@ static int put_dir(struct walk *w, const struct level *l, const char *name, cons
     if (r < 0 || (r = archive_put_entry(w->put, e, NULL, 0, err)) < 0)
         return r;
     cleanup_fd int lower = l->lower < 0 ? -1 : path_open_beneath(l->lower, name, O_RDONLY | O_DIRECTORY, 0, NULL);
-    bool opaque = is_opaque(fd);
-    struct level next = {
-        .upper = fd, .lower = lower, .lower_known = l->lower_known, .path = path, .depth = l->depth + 1};
-    if (opaque && (r = put_hidden(w, &next, err)) < 0)
+    /* Below a directory that hides the lower one, no other says that it does. */
+    struct level next = {.upper = fd,
+                         .lower = lower,
+                         .lower_known = l->lower_known,
+                         .hides = l->hides || is_opaque(fd),
+                         .path = path,
+                         .depth = l->depth + 1};
+    /* A marker takes all below with it, names do not. */
+    if (next.hides && (l->lower_known || !l->hides) && (r = put_hidden(w, &next, err)) < 0)
         return r;
-    if (opaque)
-        next.lower = -1; /* what is below it has no lower one */
     return walk_dir(w, &next, err);
 }
 

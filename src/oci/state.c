@@ -7,8 +7,11 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/cgroup.h"
+#include "base/cgroup_path.h"
 #include "base/fd.h"
 #include "base/json.h"
+#include "base/log.h"
 #include "base/path.h"
 #include "base/proc.h"
 #include "oci/spec.h"
@@ -32,6 +35,8 @@ void oci_container_state_clear(struct oci_container_state *c) {
     free(c->bundle);
     free(c->rootfs);
     json_decref(c->annotations);
+    free(c->cgroups_path);
+    free(c->scratch);
     *c = (struct oci_container_state){0};
 }
 
@@ -74,6 +79,11 @@ static json_t *sandbox_json(const struct oci_sandbox_state *s) {
         json_t *v = oci_container_state_json(c);
         json_t *own = json_pack("{s:I, s:I, s:I}", "created", (json_int_t)c->created_wall_usec, "exitStatus",
                                 (json_int_t)c->exit_status, "owner", (json_int_t)c->owner);
+        if ((c->cgroups_path && json_object_set_new(own, "cgroupsPath", json_string(c->cgroups_path)) < 0) ||
+            (c->scratch && json_object_set_new(own, "scratch", json_string(c->scratch)) < 0)) {
+            json_decref(own);
+            own = NULL;
+        }
         if (json_object_set_new(v, "stasis", own) < 0 || json_array_append(containers, v) < 0) {
             json_decref(v);
             json_decref(containers);
@@ -143,6 +153,18 @@ static int load_annotations(const json_t *obj, const char *path, json_t **ret, s
     return 0;
 }
 
+/* What may be missing. A directory that is to be removed has the form of those that are made. */
+static int load_outside(const json_t *own, const char *path, struct oci_container_state *c, struct err *err) {
+    int r = json_object_get(own, "cgroupsPath")
+                ? load_str(own, path, "cgroupsPath", CGROUP_PATH_MAX, &c->cgroups_path, err)
+                : 0;
+    if (r == 0 && json_object_get(own, "scratch"))
+        r = load_str(own, path, "scratch", PATH_MAX, &c->scratch, err);
+    if (r == 0 && c->scratch && (!path_is_normal(c->scratch) || strrchr(c->scratch, '/')[1] != '.'))
+        r = err_set(err, EINVAL, "%s.scratch: is not the path of a hidden directory", path);
+    return r;
+}
+
 static int load_container(const json_t *v, size_t i, struct oci_container_state *c, struct err *err) {
     char path[48], own_path[64];
     json_t *own = NULL;
@@ -170,7 +192,7 @@ static int load_container(const json_t *v, size_t i, struct oci_container_state 
     c->created_wall_usec = (uint64_t)created;
     c->exit_status = (uint32_t)status;
     c->owner = (uid_t)owner;
-    return 0;
+    return load_outside(own, own_path, c, err);
 }
 
 static int load_sandbox(const json_t *v, struct oci_sandbox_state *s, struct err *err) {
@@ -244,4 +266,15 @@ int oci_sandbox_state_load(const char *dir, struct oci_sandbox_state *ret, struc
 bool oci_sandbox_daemon_alive(const struct oci_sandbox_state *s) {
     uint64_t start;
     return s->daemon_pid > 0 && proc_start_time(s->daemon_pid, &start) == 0 && start == s->daemon_start;
+}
+
+void oci_sandbox_state_remove_outside(const struct oci_sandbox_state *s) {
+    for (size_t i = 0; i < s->n_containers; i++) {
+        const struct oci_container_state *c = &s->containers[i];
+        struct err err = ERR_INIT;
+        if (c->cgroups_path && cgroup_remove(c->cgroups_path, &err) < 0)
+            log_warn("container %s: %s", c->id, err.msg);
+        if (c->scratch && path_remove_tree(AT_FDCWD, c->scratch, &err) < 0)
+            log_warn("container %s: %s", c->id, err.msg);
+    }
 }

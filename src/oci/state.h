@@ -27,6 +27,9 @@ struct oci_container_state {
     uint32_t exit_status; /* valid when stopped */
     uid_t owner;
     json_t *annotations; /* may be NULL; owned */
+    /* What is outside the sandbox's directory while the daemon lives. Owned; NULL: nothing. */
+    char *cgroups_path; /* linux.cgroupsPath */
+    char *scratch;      /* of a checkpoint under way: a hidden directory beside the final one */
 };
 
 struct oci_sandbox_state {
@@ -50,6 +53,10 @@ int oci_sandbox_state_save(const char *dir, const struct oci_sandbox_state *s, s
 int oci_sandbox_state_load(const char *dir, struct oci_sandbox_state *ret, struct err *err);
 
 bool oci_sandbox_daemon_alive(const struct oci_sandbox_state *s);
+
+/* Removes what a daemon that died left outside its directory: cgroups, once its processes are gone, and the files of a
+ * checkpoint that was under way. What fails is logged: none of it keeps the sandbox from being removed. */
+void oci_sandbox_state_remove_outside(const struct oci_sandbox_state *s);
 
 /* The OCI state document (as `runc state` prints it) of one container: ociVersion, id, pid, status, bundle, rootfs,
  * created, owner, annotations. Owned by the caller. */
