@@ -14,6 +14,13 @@
 
 #define NAME_SHOWN_MAX 128 /* of a service or method that a peer asked for, in messages */
 
+static void server_unref(struct ttrpc_server *s) {
+    if (--s->refs > 0)
+        return;
+    sd_event_unref(s->event);
+    free(s);
+}
+
 /* ---- requests ---- */
 
 static void unlink_request(struct ttrpc_request *req) {
@@ -124,6 +131,57 @@ static void unimplemented(struct ttrpc_conn *c, uint32_t stream, const Ttrpc__Re
     send_failure(c, stream, TTRPC_UNIMPLEMENTED, message);
 }
 
+/* ---- requests that wait ---- */
+
+static bool must_wait(const struct ttrpc_server *s, const char *method) {
+    if (!s->hold)
+        return false;
+    for (const char *const *m = s->hold; *m; m++)
+        if (strcmp(*m, method) == 0)
+            return false;
+    return true;
+}
+
+static void drop_held(struct ttrpc_request *req, void *userdata) {
+    (void)userdata;
+    request_free(req);
+}
+
+static void hold_request(struct ttrpc_request *req, ttrpc_handler_fn fn, void *userdata) {
+    req->held = fn;
+    req->held_userdata = userdata;
+    req->cancel = drop_held; /* no handler owns it */
+}
+
+/* The one that came first on its connection; NULL: none waits. */
+static struct ttrpc_request *first_held(const struct ttrpc_server *s) {
+    struct ttrpc_request *found = NULL;
+    for (const struct ttrpc_conn *c = s->conns; c && !found; c = c->next)
+        for (struct ttrpc_request *req = c->requests; req; req = req->next)
+            if (req->held)
+                found = req;
+    return found;
+}
+
+void ttrpc_server_hold(struct ttrpc_server *s, const char *const *methods) {
+    struct ttrpc_request *req;
+    s->hold = methods;
+    s->refs++;
+    /* Each may end its connection, or begin another hold. */
+    while (!s->hold && (req = first_held(s))) {
+        struct err err = ERR_INIT;
+        ttrpc_handler_fn fn = TAKE_PTR(req->held);
+        req->cancel = NULL;
+        if (!req->deadline || now_usec() < req->deadline) {
+            fn(req, req->in, req->held_userdata);
+            continue;
+        }
+        err_set(&err, ETIMEDOUT, "%s: its time was over before it could begin", req->method->name);
+        ttrpc_fail(req, &err);
+    }
+    server_unref(s);
+}
+
 /* Calls the handler for a request, or answers why not. */
 static void dispatch(struct ttrpc_conn *c, uint32_t stream, const Ttrpc__Request *env) {
     const struct service *s = find_service(c->server, env->service);
@@ -158,7 +216,10 @@ static void dispatch(struct ttrpc_conn *c, uint32_t stream, const Ttrpc__Request
         c->requests->prev = req;
     c->requests = req;
     c->n_requests++;
-    fn(req, in, s->userdata);
+    if (must_wait(c->server, m->name))
+        hold_request(req, fn, s->userdata);
+    else
+        fn(req, in, s->userdata);
 }
 
 /* Ids rise, and begin again at 1 after the largest: compared as serial numbers. */
@@ -189,13 +250,6 @@ static int on_frame(const struct ttrpc_header *h, const uint8_t *data, void *use
 }
 
 /* ---- connections ---- */
-
-static void server_unref(struct ttrpc_server *s) {
-    if (--s->refs > 0)
-        return;
-    sd_event_unref(s->event);
-    free(s);
-}
 
 static void conn_unref(struct ttrpc_conn *c) {
     if (--c->refs > 0)

@@ -56,6 +56,11 @@ void ttrpc_server_on_session(struct ttrpc_server *s, void (*fn)(void *userdata),
 /* Called when a connection ends (a channel: never while the device is there). May be NULL. */
 void ttrpc_server_on_disconnect(struct ttrpc_server *s, void (*fn)(void *userdata), void *userdata);
 
+/* From now on only requests for these methods (NULL-terminated, must stay) reach their handlers; the others wait. NULL
+ * lets those go on, in the order in which each connection sent them; one whose deadline has passed fails with ETIMEDOUT
+ * instead. A connection that ends, or a new session, takes what waits with it. */
+void ttrpc_server_hold(struct ttrpc_server *s, const char *const *methods);
+
 /* Number of open connections. */
 size_t ttrpc_server_connections(const struct ttrpc_server *s);
 

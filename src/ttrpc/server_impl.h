@@ -33,6 +33,7 @@ struct ttrpc_server {
     void *session_userdata;
     void (*disconnect)(void *userdata);
     void *disconnect_userdata;
+    const char *const *hold; /* the methods that are served; NULL: all */
 };
 
 struct ttrpc_conn {
@@ -58,6 +59,8 @@ struct ttrpc_request {
     ProtobufCMessage *in;
     void (*cancel)(struct ttrpc_request *req, void *userdata);
     void *cancel_userdata;
+    ttrpc_handler_fn held; /* waits for ttrpc_server_hold(NULL) */
+    void *held_userdata;
 };
 
 void listener_free(struct listener *l);

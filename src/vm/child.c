@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
@@ -28,8 +29,13 @@ struct child {
     int status; /* waitpid()'s */
 };
 
+/* virtiofsd says so at every snapshot, and that it is no matter. */
+#define NO_WARNING "Front-end did not announce migration to begin"
+
 static void on_error_line(void *userdata, const char *line) {
     struct child *c = userdata;
+    if (strstr(line, NO_WARNING))
+        return;
     log_warn("%s: %s", c->name, line);
 }
 
@@ -117,7 +123,8 @@ bool child_was_killed(const struct child *c) {
 void child_describe_end(struct child *c, struct err *err) {
     console_drain(c->errors);
     if (WIFSIGNALED(c->status))
-        err_set(err, EIO, "%s was killed by signal %d", c->name, WTERMSIG(c->status));
+        err_set(err, WTERMSIG(c->status) == SIGKILL ? ECANCELED : EIO, "%s was killed by signal %d", c->name,
+                WTERMSIG(c->status));
     else
         err_set(err, EIO, "%s exited with %d", c->name, WEXITSTATUS(c->status));
     const char *line = console_last_line(c->errors);

@@ -30,7 +30,8 @@ bool child_has_ended(struct child *c);
 bool child_failed(const struct child *c);
 bool child_was_killed(const struct child *c);
 
-/* Sets err to how it ended: "QEMU was killed by signal 9", "virtiofsd exited with 1: <last line of its errors>". */
+/* Sets err to how it ended: "QEMU was killed by signal 9", "virtiofsd exited with 1: <last line of its errors>". The
+ * code is -ECANCELED when somebody killed it (SIGKILL), else -EIO. */
 void child_describe_end(struct child *c, struct err *err);
 
 pid_t child_pid(const struct child *c); /* also of one that has ended */

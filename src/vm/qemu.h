@@ -21,6 +21,7 @@ struct qemu_spec {
     const char *guest_dir; /* as QEMU sees it: "/guest" */
     const char *kernel_params;
     bool agent_debug;
+    bool incoming; /* waits for the state of another one, with the same spec, in place of booting */
     /* Numbers in QEMU: */
     int memory_fd;    /* the memfd */
     int qmp_fd;       /* a stream socket */

@@ -26,6 +26,8 @@ int virtiofsd_argv(int listen_fd, const char *share_dir, struct strv *argv, stru
      * of a host's file system can be opened. */
     r |= strv_add(argv, "--rlimit-nofile=0");
     r |= strv_add(argv, "--inode-file-handles=never");
+    /* A file that is gone when a snapshot is loaded gives errors to who has it open, not an end to the machine. */
+    r |= strv_add(argv, "--migration-on-error=guest-error");
     r |= strv_add(argv, "--log-level=warn");
     return r < 0 ? err_set(err, ENOMEM, "virtiofsd: out of memory") : 0;
 }

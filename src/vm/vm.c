@@ -13,6 +13,7 @@
 #include "vm/console.h"
 #include "vm/jail.h"
 #include "vm/memory.h"
+#include "vm/migration.h"
 #include "vm/qemu.h"
 #include "vm/qmp.h"
 #include "vm/virtiofsd.h"
@@ -23,6 +24,8 @@
 /* When one part of the machine ends, others follow, and the kernel may report them in any order. So long is waited for
  * the part that explains it. */
 #define SETTLE_USEC (500 * USEC_PER_MSEC)
+
+#define CONTINUE_USEC (30 * USEC_PER_SEC)
 
 #define DIED_TAIL_MAX 3000 /* bytes of the console in died()'s message, which has ERR_MSG_MAX */
 
@@ -39,6 +42,9 @@ struct vm {
     struct child *qemu, *virtiofsd;
     struct qmp *qmp;
     struct console *console;
+    struct migration *migration;
+    vm_done_fn moved, continued; /* of what is under way; NULL: nothing */
+    void *moved_userdata, *continued_userdata;
     sd_event_source *settle;
     bool settled;      /* SETTLE_USEC are over */
     bool dead;         /* died() was called */
@@ -135,6 +141,7 @@ static void on_qmp_ready(void *userdata) {
 static void on_qmp_event(void *userdata, const char *name, const json_t *data) {
     struct vm *vm = userdata;
     const char *reason = json_string_value(json_object_get(data, "reason"));
+    migration_event(vm->migration, name, data);
     if (strcmp(name, "SHUTDOWN") != 0 && strcmp(name, "GUEST_PANICKED") != 0)
         return;
     snprintf(vm->shutdown, sizeof(vm->shutdown), "%s",
@@ -212,6 +219,7 @@ static int start_qemu(struct vm *vm, const struct vm_spec *spec, const struct wi
                              .guest_dir = "/guest",
                              .kernel_params = spec->kernel_params,
                              .agent_debug = spec->agent_debug,
+                             .incoming = spec->incoming,
                              .memory_fd = QEMU_FD_MEMORY,
                              .qmp_fd = QEMU_FD_QMP,
                              .console_fd = QEMU_FD_CONSOLE,
@@ -308,6 +316,7 @@ struct vm *vm_free(struct vm *vm) {
     child_free(vm->qemu);
     child_free(vm->virtiofsd);
     qmp_free(vm->qmp);
+    migration_free(vm->migration);
     console_free(vm->console);
     sd_event_source_disable_unref(vm->settle);
     fd_close(vm->memory_fd);
@@ -315,6 +324,64 @@ struct vm *vm_free(struct vm *vm) {
     free(vm->id);
     free(vm);
     return NULL;
+}
+
+int vm_memory_fd(const struct vm *vm) {
+    return vm->memory_fd;
+}
+
+/* QEMU is gone: died() follows, and says why. */
+static bool is_lost(const struct err *err) {
+    return err && err->code == ENOTCONN;
+}
+
+static void on_moved(void *userdata, const struct err *err) {
+    struct vm *vm = userdata;
+    vm_done_fn done = vm->moved;
+    vm->moved = NULL;
+    if (done && !vm->dead && !is_lost(err))
+        done(vm->moved_userdata, err);
+}
+
+static int move(struct vm *vm, enum migration_direction direction, int state_fd, vm_done_fn done, void *userdata,
+                struct err *err) {
+    if (vm->moved)
+        return err_set(err, EBUSY, "sandbox %s: its state is being saved or loaded", vm->id);
+    vm->migration = migration_free(vm->migration);
+    vm->moved = done;
+    vm->moved_userdata = userdata;
+    int r = migration_start(vm->event, vm->qmp, direction, state_fd, on_moved, vm, &vm->migration, err);
+    if (r < 0)
+        vm->moved = NULL;
+    return r < 0 ? err_wrap(err, "sandbox %s", vm->id) : 0;
+}
+
+int vm_save(struct vm *vm, int state_fd, vm_done_fn done, void *userdata, struct err *err) {
+    return move(vm, MIGRATION_SAVE, state_fd, done, userdata, err);
+}
+
+int vm_load(struct vm *vm, int state_fd, vm_done_fn done, void *userdata, struct err *err) {
+    return move(vm, MIGRATION_LOAD, state_fd, done, userdata, err);
+}
+
+static void on_continued(void *userdata, const json_t *ret, const struct err *err) {
+    struct vm *vm = userdata;
+    (void)ret;
+    vm_done_fn done = vm->continued;
+    vm->continued = NULL;
+    if (done && !vm->dead && !is_lost(err))
+        done(vm->continued_userdata, err);
+}
+
+int vm_continue(struct vm *vm, vm_done_fn done, void *userdata, struct err *err) {
+    if (vm->continued)
+        return err_set(err, EBUSY, "sandbox %s: its CPUs are being started", vm->id);
+    vm->continued = done;
+    vm->continued_userdata = userdata;
+    int r = qmp_command(vm->qmp, "cont", NULL, CONTINUE_USEC, on_continued, vm, err);
+    if (r < 0)
+        vm->continued = NULL;
+    return r < 0 ? err_wrap(err, "sandbox %s: cannot start its CPUs", vm->id) : 0;
 }
 
 pid_t vm_qemu_pid(const struct vm *vm) {

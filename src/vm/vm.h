@@ -31,10 +31,12 @@ struct vm_spec {
     uint32_t cpus;
     enum accel accel; /* ACCEL_KVM or ACCEL_TCG (accel_resolve), not AUTO */
     bool agent_debug; /* agent.log=debug */
+    bool incoming;    /* waits for vm_load() in place of booting */
 };
 
 struct vm_ops {
-    /* The VM is gone, by itself or by a failure; vm_free() is still to be called (not from within). */
+    /* The VM is gone, by itself or by a failure; vm_free() is still to be called (not from within). The code is
+     * ECANCELED when somebody killed QEMU or virtiofsd. */
     void (*died)(void *userdata, const struct err *err);
     /* A line of the guest's console, without newline, printable, at most 1024 bytes. May be NULL. */
     void (*console_line)(void *userdata, const char *line);
@@ -47,6 +49,23 @@ int vm_start(sd_event *event, const struct vm_spec *spec, const struct vm_ops *o
 
 /* Kills both processes, reaps them and frees everything. died() is not called. Accepts NULL; returns NULL. */
 struct vm *vm_free(struct vm *vm);
+
+/* The memory, to be copied while the CPUs are stopped, or to be filled before vm_load(); sealed; borrowed. */
+int vm_memory_fd(const struct vm *vm);
+
+/* err is NULL on success. Called once, from the loop; not when the machine dies or is freed meanwhile: then died() is
+ * all there is. */
+typedef void (*vm_done_fn)(void *userdata, const struct err *err);
+
+/* Stops the CPUs and writes the device state (QEMU's and virtiofsd's) to state_fd, an empty file opened write-only.
+ * They stay stopped, also on failure, until vm_continue(). -EBUSY when a transfer is under way. */
+int vm_save(struct vm *vm, int state_fd, vm_done_fn done, void *userdata, struct err *err);
+
+/* Of a machine started with `incoming` whose memory has been filled: takes the device state from state_fd (read-only).
+ * The CPUs are stopped until vm_continue(). When QEMU cannot load it, it ends: died(). */
+int vm_load(struct vm *vm, int state_fd, vm_done_fn done, void *userdata, struct err *err);
+
+int vm_continue(struct vm *vm, vm_done_fn done, void *userdata, struct err *err);
 
 pid_t vm_qemu_pid(const struct vm *vm);
 pid_t vm_virtiofsd_pid(const struct vm *vm);
