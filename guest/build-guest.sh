@@ -232,12 +232,13 @@ make_image() {
 }
 
 parse_refresh "$@"
-[ ${#args[@]} -eq 3 ] || die "usage: ${0##*/} [--refresh] OUT AGENT STAGE1"
+[ ${#args[@]} -eq 4 ] || die "usage: ${0##*/} [--refresh] OUT AGENT STAGE1 CRIU-DIRECT"
 mkdir -p "${args[0]}"
-out=$(realpath "${args[0]}") agent=${args[1]} stage1=${args[2]}
+out=$(realpath "${args[0]}") agent=${args[1]} stage1=${args[2]} criu_direct=${args[3]}
 [ -x "$agent" ] || die "no program at $agent (the agent)"
 [ -x "$stage1" ] || die "no program at $stage1 (stage1)"
-input=$(digest_of "$here/common.sh" "$here/build-guest.sh" "$agent" "$stage1")
+[ -f "$criu_direct" ] || die "no library at $criu_direct (criu-direct)"
+input=$(digest_of "$here/common.sh" "$here/build-guest.sh" "$agent" "$stage1" "$criu_direct")
 
 if up_to_date "$out" guest "$input"; then
     say "$out/guest/$(readlink "$out/guest/current") is up to date"
@@ -251,6 +252,7 @@ make_base
 root=$work/root
 cp -a "$base/root" "$root"
 install -m 755 "$agent" "$root/usr/lib/stasis/agent"
+install -m 644 "$criu_direct" "$root/usr/lib/stasis/criu-direct.so"
 # A static agent is no concern of the loader.
 if chroot "$root" /lib64/ld-linux-x86-64.so.2 --verify /usr/lib/stasis/agent; then
     libraries_of "$root" /usr/lib/stasis/agent >/dev/null

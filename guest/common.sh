@@ -215,7 +215,16 @@ publish() {
         ln -s "$result" "$store/.current.$$"
         mv -T "$store/.current.$$" "$store/current"
     fi
-    # A machine started from a replaced tree may still use it, for a day.
-    find "$store" -mindepth 1 -maxdepth 1 -type d -regextype posix-extended -regex '.*/[0-9a-f]{16}' \
-        ! -name "$result" -mmin +1440 -exec rm -rf {} +
+    remove_old
+}
+
+# remove_old  Trees that were replaced, but those that may still be used: for a day by machines started from them, and as
+# long as they are there by snapshots, whose manifests name them.
+remove_old() {
+    local snapshots tree
+    snapshots=$(sed -nE '/^\[snapshot\]/,/^\[/s/^ *dir *= *//p' /etc/stasis/stasis.conf 2>/dev/null || true)
+    while IFS= read -r tree; do
+        grep -qsF "\"${tree##*/}\"" "${snapshots:-/var/lib/stasis/snapshots}"/*/manifest.json || rm -rf "$tree"
+    done < <(find "$store" -mindepth 1 -maxdepth 1 -type d -regextype posix-extended -regex '.*/[0-9a-f]{16}' \
+        ! -name "$result" -mmin +1440)
 }

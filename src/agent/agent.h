@@ -11,6 +11,7 @@
  *   rpc → container → process → stream       container → crun → job → children
  *         console, check, stats, ps                oom, cgroup, freezer
  *                     checkpoint, restore → criu → crun
+ *         snapshot → caches, deleted, identity, boot_id
  *
  * Bounds: AGENT_CONTAINERS_MAX, CONTAINER_EXECS_MAX, PROCESS_WAITERS_MAX, STREAM_CHUNK_MAX, CRUN_LOG_MAX, …; each is
  * named where it is applied. When the channel begins a new session, agent_void_calls() abandons what the old one asked
@@ -25,6 +26,7 @@
 #include "agent/criu.h"
 #include "agent/crun.h"
 #include "agent/oom.h"
+#include "agent/snapshot.h"
 #include "base/log.h"
 
 #define AGENT_PROTOCOL_VERSION 1
@@ -62,6 +64,9 @@ struct agent {
     struct check_result *criu_check; /* that CRIU works here, once it is known; NULL before */
     const char *criu_path;           /* CRIU_PATH */
     const char *share_dir;           /* INIT_SHARE_DIR */
+    struct snapshot snapshot;
+    const char *random_path; /* IDENTITY_RANDOM */
+    bool own_boot_id;        /* boot_id.h */
 };
 
 /* How every operation that takes time answers; err is NULL on success. */

@@ -4,10 +4,14 @@
 #include <signal.h>
 #include <string.h>
 
+#include "agent/boot_id.h"
 #include "agent/cgroup.h"
 #include "agent/check.h"
 #include "agent/criu_job.h"
+#include "agent/criu_left.h"
 #include "agent/criu_scan.h"
+#include "agent/namespaces.h"
+#include "base/fault.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/util.h"
@@ -20,7 +24,9 @@ struct checkpoint {
     bool dumped; /* waits for the end of its init */
     uint64_t started, duration;
     sd_event_source *timer;
-    checkpoint_fn fn; /* NULL: answered */
+    struct criu_left left;
+    struct err failure; /* crun's, while CRIU is waited for */
+    checkpoint_fn fn;   /* NULL: answered */
     void *userdata;
 };
 
@@ -137,6 +143,7 @@ static void settle(struct checkpoint *k) {
         return;
     if (restore_freezer(k, &err) < 0)
         log_error("container %s: cannot be put back to what it was: %s", c->id, err.msg);
+    boot_id_lay(c);
     container_set_state(c, k->was_paused ? CONTAINER_PAUSED : CONTAINER_RUNNING);
 }
 
@@ -154,19 +161,28 @@ void checkpoint_init_exited(struct container *c) {
     end(c->checkpoint, NULL);
 }
 
+static void on_criu_gone(void *userdata) {
+    struct checkpoint *k = userdata;
+    struct err err = k->failure;
+    criu_job_collect(&k->job);
+    criu_job_explain(&k->job, &err);
+    fail(k, &err);
+}
+
 static void on_dumped(void *userdata, struct crun_result *result) {
     struct checkpoint *k = userdata;
     struct container *c = k->c;
     struct err err = ERR_INIT;
     k->duration = now_usec() - k->started;
+    (void)FAULT(AGENT_DUMPED);
     k->job.status = result->status;
-    criu_job_collect(&k->job);
     if (result->err) {
-        err_copy(&err, result->err);
-        criu_job_explain(&k->job, &err);
-        fail(k, &err);
+        err_copy(&k->failure, result->err);
+        if (criu_left_wait(&k->left, c->agent->event, on_criu_gone, k, &err) < 0)
+            on_criu_gone(k);
         return;
     }
+    criu_job_collect(&k->job);
     if (k->stays) {
         settle(k);
         end(k, NULL);
@@ -195,6 +211,7 @@ static void run(struct checkpoint *k) {
     criu_job_args(&k->job, &req);
     criu_job_read_mounts(&k->job, c->init->pid);
     req.stdio[1] = req.stdio[2] = k->job.output;
+    boot_id_take(c);
     k->started = now_usec();
     int r = criu_job_begin(&k->job, &err);
     if (r == 0)
@@ -233,9 +250,20 @@ static void on_turn(void *userdata) {
         fail(k, &err);
 }
 
+/* CRIU keeps packets from connections that it takes apart, by a dozen runs of iptables between dump and restore. Where
+ * no connection may be there, and all that could make one is frozen with the container, there is nothing to keep off.
+ */
+static bool needs_network_lock(const struct container *c, const struct criu_options *o) {
+    return o->tcp_established || o->tcp_close || c->agent->n_containers > 1 || c->pin_namespaces || c->init->pid <= 0 ||
+           !namespaces_network_is_closed(c->init->pid);
+}
+
 static int prepare(struct checkpoint *k, const struct checkpoint_request *req, struct err *err) {
     struct container *c = k->c;
-    int r = criu_job_init(&k->job, c->agent, c->id, CRIU_DUMP, req->image_dir, req->work_dir, &req->options, err);
+    struct criu_options options = req->options;
+    if (!(options.network_lock && *options.network_lock) && !needs_network_lock(c, &options))
+        options.network_lock = "skip";
+    int r = criu_job_init(&k->job, c->agent, c->id, CRIU_DUMP, req->image_dir, req->work_dir, &options, err);
     if (r == 0)
         r = add_args(k, req, err);
     if (r == 0)

@@ -6,11 +6,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "agent/boot_id.h"
 #include "agent/cgroup.h"
 #include "agent/checkpoint.h"
 #include "agent/init.h"
 #include "agent/namespaces.h"
 #include "agent/trim.h"
+#include "base/fault.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/util.h"
@@ -185,7 +187,9 @@ static void remove_failed(struct container *c, bool remains, const struct err *e
 
 /* crun's part succeeded: takes over what it made. */
 static int adopt(struct container *c, struct crun_result *result, struct err *err) {
-    int r = cgroup_open_of(c->agent->cgroup_root, result->pid, &c->cgroup_fd, &c->cgroup_path, err);
+    int r = FAULT(AGENT_ADOPT)
+                ? err_errno(err, errno, "cannot open the cgroup of process %d", (int)result->pid)
+                : cgroup_open_of(c->agent->cgroup_root, result->pid, &c->cgroup_fd, &c->cgroup_path, err);
     if (r < 0) {
         children_kill(result->pid);
         return r;
@@ -225,6 +229,7 @@ void container_created(struct container *c, struct crun_result *result, enum con
         remove_failed(c, remains || result->timed_out || result->pid, &err, fn, userdata);
         return;
     }
+    boot_id_lay(c);
     if (c->init->state == PROCESS_RUNNING)
         container_set_state(c, next);
     fn(userdata, result->pid, NULL);

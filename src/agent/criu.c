@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "agent/criu_cgroups.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/path.h"
@@ -122,6 +123,11 @@ void criu_options_conf(const struct criu_options *o, enum criu_operation op, cha
         n += (size_t)snprintf(out + n, CRIU_CONF_MAX - n, "empty-ns net\n");
     if (op == CRIU_DUMP)
         snprintf(out + n, CRIU_CONF_MAX - n, "ghost-limit %llu\n", (unsigned long long)CRIU_GHOST_LIMIT);
+    /* In images that runc had made, masked files are mounts of this name; crun has one for each path. */
+    if (op == CRIU_RESTORE) {
+        n += (size_t)snprintf(out + n, CRIU_CONF_MAX - n, "external mnt[/dev/null]:/dev/null\n");
+        criu_cgroups_conf(out + n, CRIU_CONF_MAX - n);
+    }
 }
 
 void criu_enter(struct criu_queue *q, struct criu_turn *t, void (*fn)(void *userdata), void *userdata) {

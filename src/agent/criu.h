@@ -17,7 +17,8 @@
 #include "base/util.h"
 
 #define CRIU_CONF "/run/criu/default.conf" /* the guest's /etc/criu is a link to /run/criu */
-#define CRIU_CONF_MAX 1024
+#define CRIU_CONF_MAX 4096
+#define CRIU_PRELOAD "/usr/lib/stasis/criu-direct.so"
 #define CRIU_LOG_LEVEL 4 /* what crun sets, come what may */
 /* A deleted file that is open is kept in the images with its content, if it is not larger than this (CRIU's own limit
  * is 1 MiB). */
@@ -56,6 +57,8 @@ struct criu_queue {
     struct criu_turn *head; /* the one whose turn it is */
     const char *conf_path;  /* CRIU_CONF; its directory is made when it is needed */
     const char *work_path;  /* CRIU_WORK */
+    const char *yard_path;  /* CRIU_YARD */
+    const char *preload;    /* CRIU_PRELOAD (criu_direct.c); NULL: CRIU runs without it */
 };
 
 /* Calls fn when all before have left, perhaps from within. t->conf is set. fn writes the file with criu_write_conf().

@@ -6,8 +6,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "agent/criu_cgroups.h"
 #include "agent/criu_log.h"
 #include "agent/criu_work.h"
+#include "base/fault.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/path.h"
@@ -27,7 +29,8 @@ static const struct {
 
 static int check_writable(int fd, const char *path, struct err *err) {
     (void)unlinkat(fd, PROBE, 0); /* of an attempt whose machine was stopped */
-    int file = path_open_beneath(fd, PROBE, O_WRONLY | O_CREAT | O_EXCL, 0600, err);
+    int file = FAULT(AGENT_PROBE) ? err_errno(err, errno, "cannot open %s", PROBE)
+                                  : path_open_beneath(fd, PROBE, O_WRONLY | O_CREAT | O_EXCL, 0600, err);
     if (file < 0)
         return err_wrap(err, "cannot write to %s", path);
     fd_close(file);
@@ -101,6 +104,8 @@ int criu_job_begin(struct criu_job *j, struct err *err) {
     int r = criu_write_conf(&j->agent->criu, &j->turn, err);
     if (r == 0)
         r = criu_work_make(j->agent->criu.work_path, err);
+    if (r == 0 && j->op == CRIU_RESTORE)
+        r = criu_cgroups_make(j->agent->criu.yard_path, j->agent->cgroup_root, err);
     if (r == 0)
         j->began = true;
     return r;
@@ -119,6 +124,7 @@ void criu_job_args(const struct criu_job *j, struct crun_request *req) {
         req->args[i] = j->argv.v[i];
     req->id = j->id;
     req->timeout_usec = CRIU_TIMEOUT_USEC;
+    req->preload = j->agent->criu.preload;
 }
 
 void criu_job_read_mounts(struct criu_job *j, pid_t pid) {
@@ -131,7 +137,9 @@ void criu_job_read_mounts(struct criu_job *j, pid_t pid) {
 
 void criu_job_explain(const struct criu_job *j, struct err *err) {
     size_t len = 0;
-    cleanup_free char *log = criu_log_read(j->work_fd, operations[j->op].log, &len);
+    /* Where CRIU wrote it: the host's copy may be cut, on a full disk. */
+    cleanup_fd int dir = j->began ? open(j->agent->criu.work_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    cleanup_free char *log = criu_log_read(dir >= 0 ? dir : j->work_fd, operations[j->op].log, &len);
     if (log) {
         criu_log_append_errors(log, len, err);
         return;

@@ -8,6 +8,7 @@
 #include <sys/utsname.h>
 #include <sys/wait.h>
 
+#include "base/fault.h"
 #include "base/fd.h"
 #include "base/path.h"
 #include "base/util.h"
@@ -138,7 +139,8 @@ static void write_log(FILE *f, int dirfd, const char *name) {
 }
 
 int criu_diagnosis_write(int dirfd, const struct criu_attempt *a, struct err *err) {
-    int fd = path_open_beneath(dirfd, CRIU_DIAGNOSIS, O_WRONLY | O_CREAT | O_TRUNC, 0600, err);
+    int fd = FAULT(AGENT_REPORT) ? err_errno(err, errno, "cannot open %s", CRIU_DIAGNOSIS)
+                                 : path_open_beneath(dirfd, CRIU_DIAGNOSIS, O_WRONLY | O_CREAT | O_TRUNC, 0600, err);
     if (fd < 0)
         return fd;
     FILE *f = fdopen(fd, "w");

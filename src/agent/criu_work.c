@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/path.h"
@@ -37,7 +38,7 @@ static int collect_file(int from_dir, int to_dir, const char *name, struct err *
     if (!S_ISREG(st.st_mode))
         return 0;
     /* A new file: whatever the host has of this name is not written through. */
-    if (unlinkat(to_dir, name, 0) < 0 && errno != ENOENT)
+    if (FAULT(AGENT_COLLECT) || (unlinkat(to_dir, name, 0) < 0 && errno != ENOENT))
         return err_errno(err, errno, "cannot replace %s", name);
     cleanup_fd int to = path_open_beneath(to_dir, name, O_WRONLY | O_CREAT | O_EXCL, 0600, err);
     if (to < 0)
@@ -48,7 +49,8 @@ static int collect_file(int from_dir, int to_dir, const char *name, struct err *
 
 int criu_work_make(const char *path, struct err *err) {
     criu_work_remove(path);
-    int r = path_mkdirs(path, 0700, err);
+    int r =
+        FAULT(AGENT_WORK) ? err_errno(err, errno, "cannot create directory %s", path) : path_mkdirs(path, 0700, err);
     return r < 0 ? err_wrap(err, "cannot make CRIU's work directory") : 0;
 }
 

@@ -8,6 +8,7 @@
 #include "agent/crun_error.h"
 #include "agent/job.h"
 #include "agent/tty.h"
+#include "base/fault.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/util.h"
@@ -119,6 +120,13 @@ static int write_input(const struct op *op, const struct crun_request *req, stru
     return r < 0 ? err_errno(err, -r, "cannot write %s", path) : 0;
 }
 
+static int setup_child(void *userdata, struct err *err) {
+    const struct crun_request *req = userdata;
+    if (req->preload && setenv("LD_PRELOAD", req->preload, 1) < 0)
+        return err_errno(err, errno, "cannot set the environment");
+    return job_setup_child(NULL, err);
+}
+
 static int start(struct op *op, const struct crun_request *req, struct err *err) {
     cleanup_strv struct strv argv = {0};
     char path[160];
@@ -135,11 +143,14 @@ static int start(struct op *op, const struct crun_request *req, struct err *err)
         .cwd = "/",
         .new_session = true,
         .outlive_parent = true,
-        .setup = job_setup_child,
+        .setup = setup_child,
+        .userdata = (void *)req,
     };
     for (int i = 0; i < 3; i++)
         if (req->stdio[i] >= 0)
             spec.fds[spec.n_fds++] = (struct proc_fd){.from = req->stdio[i], .to = i};
+    if (FAULT(AGENT_CRUN))
+        return err_errno(err, errno, "cannot start %s", spec.path);
     return job_start(op->crun->event, op->crun->children, &spec,
                      req->timeout_usec ? req->timeout_usec : CRUN_TIMEOUT_USEC, on_end, op, NULL, err);
 }

@@ -52,6 +52,7 @@ struct crun_request {
     const void *data;
     size_t len;
     uint64_t timeout_usec; /* 0: CRUN_TIMEOUT_USEC */
+    const char *preload;   /* a library that crun and what it runs load first; NULL: none */
 };
 
 #define CRUN_REQUEST_INIT                                                                                              \

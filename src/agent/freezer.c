@@ -8,6 +8,7 @@
 
 #include "agent/cgroup.h"
 #include "agent/container.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/util.h"
 
@@ -64,7 +65,8 @@ static int freeze(struct container *c, struct err *err) {
     int r = sd_event_add_inotify(c->agent->event, &c->frozen_source, path, IN_MODIFY, on_cgroup_event, c);
     if (r < 0)
         return err_errno(err, -r, "cannot watch %s", path);
-    return cgroup_freeze(c->cgroup_fd, true, err);
+    return FAULT(AGENT_FREEZE) ? err_errno(err, errno, "cannot write %s/cgroup.freeze", c->cgroup_path)
+                               : cgroup_freeze(c->cgroup_fd, true, err);
 }
 
 void container_pause_step(struct container *c) {
@@ -94,9 +96,12 @@ int container_pause(struct container *c, agent_done_fn fn, void *userdata, struc
 }
 
 int container_resume(struct container *c, struct err *err) {
+    if (c->state == CONTAINER_RUNNING) /* a call before this one, whose answer came too late for the host */
+        return 0;
     int r = container_check_action(ACTION_RESUME, c->state, c->id, err);
     if (r == 0)
-        r = cgroup_freeze(c->cgroup_fd, false, err);
+        r = FAULT(AGENT_RESUME) ? err_errno(err, errno, "cannot write %s/cgroup.freeze", c->cgroup_path)
+                                : cgroup_freeze(c->cgroup_fd, false, err);
     if (r < 0)
         return r;
     container_set_state(c, CONTAINER_RUNNING);

@@ -17,6 +17,7 @@
 
 #include "agent/agent.h"
 #include "agent/cgroup.h"
+#include "base/fault.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/path.h"
@@ -56,6 +57,7 @@ int init_parse_cmdline(const char *cmdline, struct init_options *ret, struct err
     if (!copy)
         return err_set(err, ENOMEM, "out of memory");
     for (char *save = NULL, *word = strtok_r(copy, " \n", &save); word; word = strtok_r(NULL, " \n", &save)) {
+        FAULT_CMDLINE(word);
         if (strncmp(word, "agent.log=", 10) != 0)
             continue;
         if (log_level_parse(word + 10, &ret->log_level) < 0)

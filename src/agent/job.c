@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
@@ -43,19 +44,44 @@ static int on_time(sd_event_source *source, uint64_t usec, void *userdata) {
     return 0;
 }
 
-int job_start(sd_event *event, struct children *children, const struct proc_spec *spec, uint64_t timeout_usec,
-              job_done_fn fn, void *userdata, struct job **ret, struct err *err) {
+static int job_new(sd_event *event, struct children *children, uint64_t timeout_usec, job_done_fn fn, void *userdata,
+                   const char *what, struct job **ret, struct err *err) {
     struct job *job = calloc(1, sizeof(*job));
-    if (!job)
-        return err_set(err, ENOMEM, "out of memory");
+    if (!job) {
+        (void)err_set(err, ENOMEM, "out of memory");
+        return -ENOMEM;
+    }
     job->children = children;
     job->fn = fn;
     job->userdata = userdata;
     int r = sd_event_add_time_relative(event, &job->timer, CLOCK_MONOTONIC, timeout_usec, 0, on_time, job);
     if (r < 0) {
         job_free(job);
-        return err_errno(err, -r, "cannot set a deadline for %s", spec->path);
+        (void)err_errno(err, -r, "cannot set a deadline for %s", what);
+        return r;
     }
+    *ret = job;
+    return 0;
+}
+
+static int job_watch(struct job *job, pid_t pid, const char *what, struct job **ret, struct err *err) {
+    int status;
+    if (children_watch(job->children, &job->child, pid, on_exit_status, job, &status) != 0) {
+        (void)kill(pid, SIGKILL);
+        job_free(job);
+        return err_set(err, ECHILD, "cannot watch %s", what);
+    }
+    if (ret)
+        *ret = job;
+    return 0;
+}
+
+int job_start(sd_event *event, struct children *children, const struct proc_spec *spec, uint64_t timeout_usec,
+              job_done_fn fn, void *userdata, struct job **ret, struct err *err) {
+    struct job *job = NULL;
+    int r = job_new(event, children, timeout_usec, fn, userdata, spec->path, &job, err);
+    if (r < 0)
+        return r;
     struct proc p = PROC_NONE;
     r = proc_spawn(spec, &p, err);
     if (r < 0) {
@@ -63,16 +89,25 @@ int job_start(sd_event *event, struct children *children, const struct proc_spec
         return r;
     }
     fd_close(p.pidfd); /* the pid is ours until we reap it */
-    int status;
-    r = children_watch(children, &job->child, p.pid, on_exit_status, job, &status);
-    if (r != 0) {
-        (void)kill(p.pid, SIGKILL);
+    return job_watch(job, p.pid, spec->path, ret, err);
+}
+
+int job_fork(sd_event *event, struct children *children, int (*run)(void *arg), void *arg, uint64_t timeout_usec,
+             job_done_fn fn, void *userdata, struct job **ret, struct err *err) {
+    struct job *job = NULL;
+    int r = job_new(event, children, timeout_usec, fn, userdata, "a child process", &job, err);
+    if (r < 0)
+        return r;
+    pid_t pid = fork();
+    if (pid < 0) {
         job_free(job);
-        return err_set(err, ECHILD, "cannot watch %s", spec->path);
+        return err_errno(err, errno, "cannot make a process");
     }
-    if (ret)
-        *ret = job;
-    return 0;
+    if (pid == 0) {
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* only PID 1's tests have a parent that can die */
+        _exit(run(arg));
+    }
+    return job_watch(job, pid, "a child process", ret, err);
 }
 
 struct job *job_cancel(struct job *job) {

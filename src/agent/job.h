@@ -19,6 +19,11 @@ typedef void (*job_done_fn)(void *userdata, int status);
 int job_start(sd_event *event, struct children *children, const struct proc_spec *spec, uint64_t timeout_usec,
               job_done_fn fn, void *userdata, struct job **ret, struct err *err);
 
+/* The same with a function of ours in a child of its own; what it returns, 0 to 255, is the exit code. It sees all that
+ * this process has, and changes nothing of it. */
+int job_fork(sd_event *event, struct children *children, int (*run)(void *arg), void *arg, uint64_t timeout_usec,
+             job_done_fn fn, void *userdata, struct job **ret, struct err *err);
+
 /* Kills the program and frees the job; fn is not called. Accepts NULL; returns NULL. */
 struct job *job_cancel(struct job *job);
 

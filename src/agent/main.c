@@ -8,10 +8,13 @@
 #include <unistd.h>
 
 #include "agent/agent.h"
+#include "agent/boot_id.h"
 #include "agent/cgroup.h"
 #include "agent/check.h"
+#include "agent/criu_cgroups.h"
 #include "agent/criu_work.h"
 #include "agent/guest.h"
+#include "agent/identity.h"
 #include "agent/init.h"
 #include "agent/rpc.h"
 #include "agent/trim.h"
@@ -44,6 +47,9 @@ static int boot(struct agent *a, struct err *err) {
 }
 
 static int start(struct agent *a, struct err *err) {
+    struct err unread = ERR_INIT;
+    if (boot_id_keep_unread(&unread) < 0)
+        log_warn("%s", unread.msg); /* only copies of a template have it in common then */
     int r = sd_event_new(&a->event);
     if (r < 0)
         return err_errno(err, -r, "cannot make the event loop");
@@ -56,9 +62,12 @@ static int start(struct agent *a, struct err *err) {
     a->namespace_dir = AGENT_NAMESPACES;
     a->cgroup_root = CGROUP_ROOT;
     a->share_dir = INIT_SHARE_DIR;
+    a->random_path = IDENTITY_RANDOM;
     a->criu_path = CRIU_PATH;
     a->criu.conf_path = CRIU_CONF;
     a->criu.work_path = CRIU_WORK;
+    a->criu.yard_path = CRIU_YARD;
+    a->criu.preload = CRIU_PRELOAD;
     a->crun = (struct crun){.event = a->event, .children = a->children, .path = CRUN_PATH, .dir = CRUN_DIR};
     int fd = init_open_port(INIT_PORT_NAME, INIT_PORT_TIMEOUT_USEC, err);
     if (fd < 0)

@@ -4,11 +4,14 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/path.h"
+
+#define NET_DEV_MAX ((size_t)64 << 10)
 
 static const char *const kinds[] = {"ipc", "net", "pid", "uts"};
 
@@ -45,4 +48,30 @@ void namespaces_unpin(const char *dir, const char *id) {
     cleanup_free char *own = path_join(dir, id);
     if (own && rmdir(own) < 0 && errno != ENOENT)
         log_warn("cannot remove %s: %s", own, strerror(errno));
+}
+
+bool namespaces_is_only_loopback(const char *net_dev) {
+    bool loopback = false;
+    for (const char *line = net_dev; line; line = strchr(line, '\n')) {
+        line += strspn(line, "\n ");
+        const char *colon = strchr(line, ':');
+        if (!colon || memchr(line, '\n', (size_t)(colon - line)))
+            continue; /* the head of the table */
+        if (loopback || colon - line != 2 || memcmp(line, "lo", 2) != 0)
+            return false;
+        loopback = true;
+    }
+    return loopback;
+}
+
+bool namespaces_network_is_closed(pid_t pid) {
+    char path[40];
+    struct stat own, its;
+    cleanup_free char *text = NULL;
+    snprintf(path, sizeof(path), "/proc/%d/ns/net", (int)pid);
+    if (stat("/proc/self/ns/net", &own) < 0 || stat(path, &its) < 0 ||
+        (own.st_dev == its.st_dev && own.st_ino == its.st_ino))
+        return false;
+    snprintf(path, sizeof(path), "/proc/%d/net/dev", (int)pid);
+    return file_read_at(AT_FDCWD, path, NET_DEV_MAX, &text, NULL, NULL) == 0 && namespaces_is_only_loopback(text);
 }

@@ -39,7 +39,7 @@ void oom_update(struct container *c) {
         log_info("container %s: the kernel killed %llu of its processes for lack of memory", c->id,
                  (unsigned long long)(kills - c->oom_kills));
     c->oom_kills = kills;
-    if (c->oom_kills > c->oom_told && awaited(c->agent, c)) {
+    if (c->oom_kills > c->oom_told && !c->agent->oom.held && awaited(c->agent, c)) {
         c->oom_told = c->oom_kills;
         answer(c->agent, c, true, NULL);
     }
@@ -81,6 +81,12 @@ int oom_wait(struct agent *a, struct container *c, oom_fn fn, void *userdata, st
             break;
         }
     return 0;
+}
+
+void oom_hold(struct agent *a, bool on) {
+    a->oom.held = on;
+    for (struct container *c = a->containers; c && !on; c = c->next)
+        oom_update(c);
 }
 
 void oom_void(struct agent *a) {

@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -27,6 +28,7 @@ struct oom_waiter {
 struct oom_waiters {
     struct oom_waiter v[OOM_WAITERS_MAX];
     size_t n;
+    bool held;
 };
 
 /* Begins to watch a container's memory.events. */
@@ -40,6 +42,9 @@ void oom_update(struct container *c);
 
 /* Waits for a kill in one container, or in any (NULL). May call fn from within. -EBUSY when too many wait. */
 int oom_wait(struct agent *a, struct container *c, oom_fn fn, void *userdata, struct err *err);
+
+/* While held, nobody is told. */
+void oom_hold(struct agent *a, bool on);
 
 /* Abandons all. */
 void oom_void(struct agent *a);

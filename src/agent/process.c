@@ -104,7 +104,8 @@ static void ended(struct process *p, int status) {
     reader_end(&p->err_out);
     if (p->exited)
         p->exited(p, p->userdata);
-    answer_waiters(p, NULL);
+    if (!p->held)
+        answer_waiters(p, NULL);
 }
 
 static void on_exit_status(struct child *child, int status, void *userdata) {
@@ -195,6 +196,15 @@ void process_close_output(struct process *p, int stream) {
     /* The terminal hangs up when the last fd of its master is closed. */
     if (p->streams.terminal && stream == STDOUT_FILENO)
         writer_close(&p->in);
+}
+
+void process_hold(struct process *p, bool on) {
+    p->held = on;
+    writer_hold(&p->in, on);
+    reader_hold(&p->out, on);
+    reader_hold(&p->err_out, on);
+    if (!on && p->state == PROCESS_EXITED)
+        answer_waiters(p, NULL);
 }
 
 void process_void(struct process *p) {

@@ -60,6 +60,7 @@ struct process {
     void *userdata;
     struct process_waiter waiters[PROCESS_WAITERS_MAX];
     size_t n_waiters;
+    bool held;
     struct process *next; /* its owner's list */
 };
 
@@ -94,6 +95,9 @@ struct reader *process_reader(struct process *p, int stream);
 
 /* Nobody reads this stream any more. A terminal hangs up. */
 void process_close_output(struct process *p, int stream);
+
+/* While held, nobody is answered: streams stand still, and an end is kept for later. */
+void process_hold(struct process *p, bool on);
 
 /* Abandons all calls under way. */
 void process_void(struct process *p);

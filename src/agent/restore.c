@@ -6,6 +6,8 @@
 
 #include "agent/cgroup.h"
 #include "agent/criu_job.h"
+#include "agent/criu_left.h"
+#include "base/fault.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/util.h"
@@ -28,6 +30,7 @@ static void kill_remains(const struct restore *k) {
     cleanup_free char *path = cgroup_path(k);
     cleanup_fd int fd = path ? open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
     struct err err = ERR_INIT;
+    (void)criu_left_kill();
     if (fd >= 0 && cgroup_kill(fd, &err) < 0)
         log_warn("container %s: %s", k->job.id, err.msg);
 }
@@ -48,6 +51,7 @@ static void on_restored(void *userdata, struct crun_result *result) {
     struct restore *k = userdata;
     struct crun_result failed = *result; /* then without a terminal */
     struct err err = ERR_INIT;
+    (void)FAULT(AGENT_RESTORED);
     k->job.status = result->status;
     criu_job_collect(&k->job);
     if (!result->err) {

@@ -471,6 +471,9 @@ static const struct ttrpc_handler handlers[] = {
     {"Console", on_console},
     {"Checkpoint", rpc_on_checkpoint},
     {"Restore", rpc_on_restore},
+    {"Freeze", rpc_on_freeze},
+    {"Thaw", rpc_on_thaw},
+    {"Inspect", rpc_on_inspect},
     {"Shutdown", on_shutdown},
     {NULL, NULL},
 };
@@ -481,6 +484,7 @@ static const struct ttrpc_service service = {.desc = &stasis__agent__v1__agent__
 static void on_session(void *userdata) {
     struct agent *a = userdata;
     log_debug("a new session");
+    snapshot_void(a);
     oom_void(a);
     for (struct container *c = a->containers; c; c = c->next) {
         process_void(c->init);

@@ -23,3 +23,8 @@ void rpc_created(void *userdata, pid_t pid, const struct err *err);
 /* rpc_checkpoint.c */
 void rpc_on_checkpoint(struct ttrpc_request *req, const ProtobufCMessage *in, void *userdata);
 void rpc_on_restore(struct ttrpc_request *req, const ProtobufCMessage *in, void *userdata);
+
+/* rpc_snapshot.c */
+void rpc_on_freeze(struct ttrpc_request *req, const ProtobufCMessage *in, void *userdata);
+void rpc_on_thaw(struct ttrpc_request *req, const ProtobufCMessage *in, void *userdata);
+void rpc_on_inspect(struct ttrpc_request *req, const ProtobufCMessage *in, void *userdata);

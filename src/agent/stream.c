@@ -54,6 +54,8 @@ static void reader_shut(struct reader *r) {
 
 /* Reads what is there and answers; if nothing is, waits for more. */
 static void reader_try(struct reader *r) {
+    if (r->held)
+        return;
     int there = 0;
     if (ioctl(r->fd, FIONREAD, &there) < 0 || there <= 0)
         there = TTY_CHUNK;
@@ -126,6 +128,14 @@ void reader_end(struct reader *r) {
         reader_try(r);
 }
 
+void reader_hold(struct reader *r, bool on) {
+    r->held = on;
+    if (on && r->source)
+        (void)sd_event_source_set_enabled(r->source, SD_EVENT_OFF);
+    if (!on && r->fn && r->fd >= 0)
+        reader_try(r);
+}
+
 void reader_void(struct reader *r) {
     struct err err = ERR_INIT;
     if (!r->fn)
@@ -160,6 +170,8 @@ static void writer_answer(struct writer *w, const struct err *err) {
 }
 
 static void writer_try(struct writer *w) {
+    if (w->held)
+        return;
     while (w->done < w->len) {
         ssize_t n = write(w->fd, w->data + w->done, w->len - w->done);
         if (n >= 0) {
@@ -223,6 +235,14 @@ void writer_end(struct writer *w) {
     w->closing = true;
     if (!w->fn)
         writer_shut(w);
+}
+
+void writer_hold(struct writer *w, bool on) {
+    w->held = on;
+    if (on && w->source)
+        (void)sd_event_source_set_enabled(w->source, SD_EVENT_OFF);
+    if (!on && w->fn && w->fd >= 0)
+        writer_try(w);
 }
 
 void writer_void(struct writer *w) {

@@ -32,6 +32,7 @@ struct reader {
     sd_event_source *source;
     bool open;  /* there is, or was, such a stream */
     bool ended; /* the process has ended: an empty pipe is the end of file */
+    bool held;
     size_t max;
     reader_fn fn; /* of the read under way */
     void *userdata;
@@ -42,6 +43,7 @@ struct writer {
     sd_event_source *source;
     bool open;
     bool closing; /* close when the write under way is over */
+    bool held;
     const uint8_t *data;
     size_t len, done;
     writer_fn fn;
@@ -74,6 +76,10 @@ void writer_end(struct writer *w);
 /* The process has ended. What it wrote is in the pipe and is still delivered; after that reads answer with end of file
  * instead of waiting for children of it that hold the pipe's other end. */
 void reader_end(struct reader *r);
+
+/* While held, nothing is taken from the pipe or put into it, and a call under way waits. */
+void reader_hold(struct reader *r, bool on);
+void writer_hold(struct writer *w, bool on);
 
 /* Abandons what is under way: fn is called with ECANCELED. */
 void reader_void(struct reader *r);

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The guest's memory before it is copied: what is written goes to the host, and what can be had again is dropped. Each
+ * inode that the guest still knows the host's file server must find again for the copy, so few of them is what counts.
+ * These take their time and belong in a child process.
+ */
+#pragma once
+
+#include "base/err.h"
+
+/* Writes all that is dirty to the host. */
+void caches_sync(void);
+
+/* Drops page cache, names and inodes that nobody uses, and waits until the host has heard of it. share: a directory of
+ * it. */
+int caches_drop(const char *share, struct err *err);
+
+/* Makes the rest of the memory small. */
+int caches_shrink(struct err *err);
+
+/* Reads again what every start of a container needs. What cannot be read is read later. */
+void caches_warm(const char *crun);
