@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include <time.h>
 
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/path.h"
 #include "sandbox/container_impl.h"
@@ -18,6 +19,7 @@
 struct checkpoint {
     struct container *c;
     bool was_paused, leave_running, pre_dump;
+    bool frozen; /* by us */
     struct image_dir dir;
     struct strv parents; /* of the dump before, and those before it */
     char *work_path;
@@ -37,6 +39,10 @@ char *checkpoint_default_work_path(const struct container *c) {
     return str_printf("%s/criu.work/%s", sandbox_dir(c->sb), c->id);
 }
 
+char *checkpoint_scratch(const struct container *c) {
+    return c->checkpoint ? c->checkpoint->dir.tmp : NULL;
+}
+
 static void free_checkpoint(struct checkpoint *cp) {
     call_cancel(cp->call);
     worker_cancel(cp->worker);
@@ -53,7 +59,7 @@ static void free_checkpoint(struct checkpoint *cp) {
 
 static void take_mounts_away(struct checkpoint *cp) {
     struct err err = ERR_INIT;
-    if (share_remove_checkpoint(sandbox_share(cp->c->sb), cp->c->id, &err) < 0)
+    if (share_remove_checkpoint(sandbox_share(cp->c->sb), cp->c->guest_id, &err) < 0)
         log_error("container %s: %s", cp->c->id, err.msg);
 }
 
@@ -72,7 +78,8 @@ static void finish(struct checkpoint *cp) {
     cp->outcome.images = *cp->totals;
     snprintf(cp->outcome.work_path, sizeof(cp->outcome.work_path), "%s", cp->work_path);
     c->op.done = NULL;
-    container_finish(c, cp->was_paused ? CONTAINER_PAUSED : CONTAINER_RUNNING, NULL);
+    image_dir_clear(&cp->dir); /* the state that is saved now does not name it any more */
+    container_finish(c, cp->was_paused || cp->frozen ? CONTAINER_PAUSED : CONTAINER_RUNNING, NULL);
     cp->done(cp->userdata, &cp->outcome, cp->failure.code ? &cp->failure : NULL);
     free_checkpoint(cp);
 }
@@ -102,14 +109,15 @@ static void on_resumed(void *userdata, ProtobufCMessage **reply, const struct er
     struct checkpoint *cp = userdata;
     (void)reply;
     cp->call = NULL;
+    cp->frozen = err != NULL;
     if (err)
-        failed(cp, err);
+        err_append(&cp->failure, "; and it stays paused: %s", err->msg);
     finish(cp);
 }
 
 static int call_agent(struct checkpoint *cp, const char *method, ttrpc_reply_fn fn, struct err *err) {
     Stasis__Agent__V1__ContainerRequest req = STASIS__AGENT__V1__CONTAINER_REQUEST__INIT;
-    req.id = cp->c->id;
+    req.id = cp->c->guest_id;
     return sandbox_call(cp->c->sb, method, &req.base, fn, cp, &cp->call, err);
 }
 
@@ -120,13 +128,16 @@ static void settle(struct checkpoint *cp) {
     bool alive = c->state != CONTAINER_STOPPED;
     bool to_die = alive && !cp->leave_running && !cp->pre_dump;
     if (to_die && !cp->failure.code) {
-        int e = sd_event_add_time_relative(sandbox_event(c->sb), &cp->kill_deadline, CLOCK_MONOTONIC, KILL_USEC, 0,
-                                           on_does_not_end, cp);
+        bool lost = FAULT(CHECKPOINT_EXIT);
+        int e = sd_event_add_time_relative(sandbox_event(c->sb), &cp->kill_deadline, CLOCK_MONOTONIC,
+                                           lost ? USEC_PER_SEC : KILL_USEC, 0, on_does_not_end, cp);
         r = e < 0 ? err_errno(&err, -e, "cannot set a timer") : process_wait(c->init, on_gone, cp, &err);
-        if (r == 0)
+        if (r == 0 && !lost)
             sandbox_kill_quietly(c->sb, c->init);
     } else if (to_die && !cp->was_paused) {
         r = call_agent(cp, "Resume", on_resumed, &err); /* it was frozen to be killed */
+        if (r < 0)
+            err_append(&cp->failure, "; and it stays paused: %s", err.msg);
     } else {
         finish(cp);
     }
@@ -162,9 +173,11 @@ static void on_dumped(void *userdata, ProtobufCMessage **reply, const struct err
     struct checkpoint *cp = userdata;
     struct err e = ERR_INIT;
     cp->call = NULL;
+    (void)FAULT(CHECKPOINT_DUMPED);
     take_mounts_away(cp);
     if (err) {
-        cp->failure = *err; /* the agent says what could not be done */
+        cp->failure = *err;
+        err_wrap_once(&cp->failure, "cannot checkpoint container", cp->c->id); /* the agent does, too */
         err_append(&cp->failure, " (logs: %s)", cp->work_path);
     } else {
         const Stasis__Agent__V1__CheckpointResponse *r = (const void *)*reply;
@@ -181,19 +194,21 @@ static void on_dumped(void *userdata, ProtobufCMessage **reply, const struct err
 static int dump(struct checkpoint *cp, struct err *err) {
     struct share_checkpoint what = {.images = cp->dir.images, .work = cp->dir.work, .parents = &cp->parents};
     struct share_checkpoint_names names;
-    int r = share_add_checkpoint(sandbox_share(cp->c->sb), cp->c->id, &what, &names, err);
+    int r = share_add_checkpoint(sandbox_share(cp->c->sb), cp->c->guest_id, &what, &names, err);
     if (r < 0)
         return r;
     Stasis__Agent__V1__CheckpointRequest req = STASIS__AGENT__V1__CHECKPOINT_REQUEST__INIT;
-    req.id = cp->c->id;
+    req.id = cp->c->guest_id;
     req.image_dir = names.images;
     req.work_dir = names.work;
     req.parent_dir = cp->dir.parent_name ? cp->dir.parent_name : req.parent_dir;
     req.leave_running = true;
     req.pre_dump = cp->pre_dump;
     req.options = cp->options;
-    r = sandbox_call_within(cp->c->sb, "Checkpoint", &req.base, sandbox_config(cp->c->sb)->checkpoint_timeout,
-                            on_dumped, cp, &cp->call, err);
+    r = FAULT(CHECKPOINT_CALL)
+            ? err_errno(err, errno, "cannot call the agent")
+            : sandbox_call_within(cp->c->sb, "Checkpoint", &req.base, sandbox_config(cp->c->sb)->checkpoint_timeout,
+                                  on_dumped, cp, &cp->call, err);
     if (r < 0)
         take_mounts_away(cp);
     return r;
@@ -208,7 +223,10 @@ static void on_frozen(void *userdata, ProtobufCMessage **reply, const struct err
     if (err) {
         failed(cp, err);
         finish(cp);
-    } else if (dump(cp, &e) < 0) {
+        return;
+    }
+    cp->frozen = true;
+    if (dump(cp, &e) < 0) {
         failed(cp, &e);
         settle(cp);
     }
@@ -294,6 +312,7 @@ int container_checkpoint(struct container *c, const struct checkpoint_spec *spec
         return err_wrap(err, "cannot checkpoint container %s", c->id);
     }
     c->checkpoint = cp;
+    sandbox_save(c->sb); /* names the directory to whoever cleans up after this daemon */
     r = spec->wait_execs ? wait_for_execs(cp, err) : begin_dump(cp, err);
     if (r < 0) {
         c->checkpoint = NULL;

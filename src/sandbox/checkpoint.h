@@ -59,4 +59,5 @@ struct restore;
 int restore_new(const struct restore_spec *spec, struct restore **ret, struct err *err);
 int restore_run(struct container *c, struct err *err); /* calls container_started() */
 void restore_free(struct container *c);
-void checkpoint_cancel(struct container *c); /* the container goes: done is called with -ECANCELED */
+char *checkpoint_scratch(const struct container *c); /* its directory beside the final one; NULL: none is under way */
+void checkpoint_cancel(struct container *c);         /* the container goes: done is called with -ECANCELED */

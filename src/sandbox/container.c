@@ -17,7 +17,7 @@ static void on_init_exited(struct process *p) {
     sandbox_save(c->sb);
 }
 
-static const struct process_ops init_ops = {.exited = on_init_exited};
+const struct process_ops container_init_ops = {.exited = on_init_exited};
 
 int container_begin(struct container *c, enum container_state to, sandbox_done_fn done, void *userdata,
                     struct err *err) {
@@ -87,7 +87,7 @@ static void create_failed(struct container *c, const struct err *err) {
     c->op = (struct operation){0};
     /* The agent may have got further than its answer. */
     Stasis__Agent__V1__ContainerRequest req = STASIS__AGENT__V1__CONTAINER_REQUEST__INIT;
-    req.id = c->id;
+    req.id = c->guest_id;
     if (sandbox_get_state(sb) == SANDBOX_READY)
         (void)sandbox_call(sb, "DeleteContainer", &req.base, call_ignore, NULL, NULL, NULL);
     sandbox_remove(sb, c);
@@ -115,7 +115,7 @@ void container_create_request(const struct container *c, char *text, Stasis__Age
     struct process_streams io;
     process_describe_stdio(c->init, &io);
     stasis__agent__v1__create_container_request__init(ret);
-    ret->id = c->id;
+    ret->id = c->guest_id;
     ret->spec.data = (uint8_t *)text;
     ret->spec.len = strlen(text);
     ret->terminal = process_is_terminal(c->init);
@@ -178,7 +178,8 @@ static int mount_rootfs(struct container *c, const struct container_spec *spec, 
     c->rootfs = path_join(c->bundle, "rootfs");
     if (!c->rootfs)
         return err_set(err, ENOMEM, "out of memory");
-    return rootfs_mount(spec->rootfs, spec->n_rootfs, c->rootfs, err);
+    int r = rootfs_mount(spec->rootfs, spec->n_rootfs, c->rootfs, err);
+    return r < 0 ? r : layers_of_mount(&spec->rootfs[spec->n_rootfs - 1], &c->layers, err);
 }
 
 static int prepare(struct container *c, const struct container_spec *spec, struct err *err) {
@@ -191,7 +192,8 @@ static int prepare(struct container *c, const struct container_spec *spec, struc
     if (r == 0)
         r = mount_rootfs(c, spec, err);
     if (r == 0)
-        r = oci_spec_for_pod(c->spec, c->id, c->bundle, spec->pod.role == OCI_POD_MEMBER ? &pod : NULL, &c->guest, err);
+        r = oci_spec_for_pod(c->spec, c->guest_id, c->bundle, spec->pod.role == OCI_POD_MEMBER ? &pod : NULL, &c->guest,
+                             err);
     if (r < 0)
         return r;
     for (size_t i = 0; i < c->guest.notes.n; i++)
@@ -199,12 +201,12 @@ static int prepare(struct container *c, const struct container_spec *spec, struc
     if (c->guest.terminal != spec->io->terminal)
         return err_set(err, EINVAL, "process.terminal is %s, but the caller %s a terminal",
                        c->guest.terminal ? "true" : "false", spec->io->terminal ? "has" : "has not");
-    r = process_new(c->sb, c, "", spec->host_pid, spec->io, &init_ops, &c->init, err);
+    r = process_new(c->sb, c, "", spec->host_pid, spec->io, &container_init_ops, &c->init, err);
     if (r == 0)
         r = process_set_uris(c->init, spec->uris[0] ? spec->uris[0] : "", spec->uris[1] ? spec->uris[1] : "",
                              spec->uris[2] ? spec->uris[2] : "", err);
     if (r == 0)
-        r = share_add_container(sandbox_share(c->sb), c->id, &c->guest, err);
+        r = share_add_container(sandbox_share(c->sb), c->guest_id, &c->guest, err);
     if (r == 0 && spec->restore)
         r = restore_new(spec->restore, &c->restore, err);
     return r;
@@ -220,8 +222,10 @@ int container_create(struct sandbox *sb, const struct container_spec *spec, sand
     c->sb = sb;
     c->created_wall_usec = now_wall_usec();
     c->id = strdup(spec->id);
+    c->guest_id = strdup(spec->id);
     c->bundle = strdup(spec->bundle);
-    int r = c->id && c->bundle ? id_validate("container id", spec->id, err) : err_set(err, ENOMEM, "out of memory");
+    int r = c->id && c->guest_id && c->bundle ? id_validate("container id", spec->id, err)
+                                              : err_set(err, ENOMEM, "out of memory");
     if (r == 0)
         r = sandbox_add(sb, c, err);
     if (r < 0) {
@@ -275,7 +279,7 @@ static void on_started(void *userdata, ProtobufCMessage **reply, const struct er
 
 static int call_agent(struct container *c, const char *method, ttrpc_reply_fn fn, struct err *err) {
     Stasis__Agent__V1__ContainerRequest req = STASIS__AGENT__V1__CONTAINER_REQUEST__INIT;
-    req.id = c->id;
+    req.id = c->guest_id;
     return sandbox_call(c->sb, method, &req.base, fn, c, NULL, err);
 }
 
@@ -435,13 +439,19 @@ void container_free(struct container *c) {
     free(c->rootfs);
     oci_guest_spec_clear(&c->guest);
     json_decref(c->spec);
+    layers_clear(&c->layers);
     free(c->id);
+    free(c->guest_id);
     free(c->bundle);
     free(c);
 }
 
 const char *container_id(const struct container *c) {
     return c->id;
+}
+
+const char *container_guest_id(const struct container *c) {
+    return c->guest_id;
 }
 
 const char *container_bundle(const struct container *c) {
@@ -458,7 +468,10 @@ struct sandbox *container_sandbox(const struct container *c) {
 
 void container_describe(const struct container *c, struct oci_container_state *ret) {
     const struct process_exit *ex = c->init ? process_get_exit(c->init) : NULL;
+    const char *cgroup = json_string_value(json_object_get(json_object_get(c->spec, "linux"), "cgroupsPath"));
     *ret = (struct oci_container_state){
+        .cgroups_path = cgroup && *cgroup ? (char *)(uintptr_t)cgroup : NULL,
+        .scratch = checkpoint_scratch(c),
         .id = c->id,
         .bundle = c->bundle,
         .rootfs = c->guest.rootfs,

@@ -8,6 +8,7 @@
 #include "oci/spec.h"
 #include "sandbox/container.h"
 #include "sandbox/exec.h"
+#include "sandbox/layers.h"
 
 struct checkpoint;
 struct restore;
@@ -28,7 +29,10 @@ struct idle_waiter {
 struct container {
     struct sandbox *sb;
     char *id, *bundle;
-    char *rootfs; /* BUNDLE/rootfs, when we mounted it */
+    char *guest_id; /* in the guest and the share: the id it was made with; a copy of a snapshot has another one here */
+    char *rootfs;   /* BUNDLE/rootfs (of a snapshot's copy: in the sandbox's directory), when we mounted it */
+    struct layers layers;
+    bool layers_are_ours; /* its lower directories are a snapshot's */
     bool pod_sandbox;
     json_t *spec; /* the user's, for hooks and annotations */
     struct oci_guest_spec guest;
@@ -51,6 +55,9 @@ void container_finish(struct container *c, enum container_state to, const struct
 
 /* The answer to Start, or to the restore in its place: goes on with the hooks, or back. */
 void container_started(struct container *c, const struct err *err);
+
+/* For exit of the init, wherever the container came from. */
+extern const struct process_ops container_init_ops;
 
 /* The agent's CreateContainer message; pointers into the container and `text` (of its guest's spec). */
 void container_create_request(const struct container *c, char *text, Stasis__Agent__V1__CreateContainerRequest *ret);

@@ -86,6 +86,26 @@ int exec_add(struct exec_list *l, struct container *c, const char *exec_id, cons
     return 0;
 }
 
+int exec_adopt(struct exec_list *l, struct container *c, struct process *p, struct err *err) {
+    struct exec *e = l->n < CONTAINER_EXECS_MAX ? calloc(1, sizeof(*e)) : NULL;
+    if (!e)
+        return err_set(err, ENOMEM, "no room for the exec processes of container %s", container_id(c));
+    *e = (struct exec){.next = l->first, .container = c, .process = p};
+    l->first = e;
+    l->n++;
+    return 0;
+}
+
+int exec_each(const struct exec_list *l, int (*fn)(struct process *p, void *userdata, struct err *err), void *userdata,
+              struct err *err) {
+    int r = 0;
+    for (struct exec *e = l->first, *next; e && r >= 0; e = next) {
+        next = e->next;
+        r = fn(e->process, userdata, err);
+    }
+    return r;
+}
+
 static void on_exec(void *userdata, ProtobufCMessage **reply, const struct err *err) {
     struct exec *e = userdata;
     e->call = NULL;

@@ -8,6 +8,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/path.h"
@@ -142,7 +143,7 @@ static int make_tmp(struct image_dir *d, struct err *err) {
     d->tmp = str_printf("%s/.%.100s.XXXXXX", dir, name);
     if (!d->tmp)
         return err_set(err, ENOMEM, "out of memory");
-    if (!mkdtemp(d->tmp)) {
+    if (FAULT(IMAGES_MAKE) || !mkdtemp(d->tmp)) {
         free(TAKE_PTR(d->tmp));
         return err_errno(err, errno, "cannot make a directory in %s", *dir ? dir : "/");
     }
@@ -150,7 +151,7 @@ static int make_tmp(struct image_dir *d, struct err *err) {
     d->work = path_join(d->tmp, "work");
     if (!d->images || !d->work)
         return err_set(err, ENOMEM, "out of memory");
-    if (mkdir(d->images, 0700) < 0 || mkdir(d->work, 0700) < 0)
+    if (FAULT(IMAGES_DIRS) || mkdir(d->images, 0700) < 0 || mkdir(d->work, 0700) < 0)
         return err_errno(err, errno, "cannot make directories in %s", d->tmp);
     return 0;
 }
@@ -207,7 +208,7 @@ static int adopt(int dirfd, const char *name, uint64_t *ret_size, struct err *er
     cleanup_fd int fd = path_open_beneath(dirfd, name, O_RDONLY, 0, err);
     if (fd < 0)
         return fd;
-    if (fchown(fd, 0, 0) < 0 || fchmod(fd, 0600) < 0 || fsync(fd) < 0)
+    if (FAULT(COMMIT_SYNC) || fchown(fd, 0, 0) < 0 || fchmod(fd, 0600) < 0 || fsync(fd) < 0)
         return err_errno(err, errno, "cannot make it durable");
     *ret_size = (uint64_t)st.st_size;
     return 0;
@@ -225,7 +226,7 @@ static int take_file(int from, const char *name, void *userdata, struct err *err
     }
     if (++c->totals.files > IMAGE_FILES_MAX)
         return err_set(err, EFBIG, "the guest left more than %d images", IMAGE_FILES_MAX);
-    if (renameat(from, name, c->to, name) < 0)
+    if (FAULT(COMMIT_MOVE) || renameat(from, name, c->to, name) < 0)
         return err_errno(err, errno, "image %s: cannot move it", name);
     int r = adopt(c->to, name, &size, err);
     c->totals.bytes += size;
@@ -242,18 +243,28 @@ static int link_parent(const struct commit *c, struct err *err) {
     return symlinkat(target, c->to, IMAGE_PARENT) < 0 ? err_errno(err, errno, "cannot link the parent %s", target) : 0;
 }
 
+static int rename_to(const char *from, const char *to, unsigned flags) {
+    return (int)syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, flags);
+}
+
 /* The directory gets its final name. An older checkpoint of that name is exchanged for it, and goes with tmp. */
 static int publish(const struct image_dir *d, const char *ready, struct err *err) {
     int r = look_at_final(d->final, err);
     if (r < 0)
         return r;
-    if (syscall(SYS_renameat2, AT_FDCWD, ready, AT_FDCWD, d->final, r == 1 ? RENAME_EXCHANGE_ : 0u) < 0)
+    unsigned flags = r == 1 ? RENAME_EXCHANGE_ : 0;
+    if (FAULT(COMMIT_RENAME) || rename_to(ready, d->final, flags) < 0)
         return err_errno(err, errno, "cannot rename the images to %s", d->final);
     cleanup_free char *dir = str_printf("%.*s/.", (int)(strrchr(d->final, '/') - d->final), d->final);
     cleanup_fd int fd = dir ? open_dir(dir, err) : err_set(err, ENOMEM, "out of memory");
-    if (fd < 0)
-        return fd;
-    return fsync(fd) < 0 ? err_errno(err, errno, "cannot sync the directory of %s", d->final) : 0;
+    r = MIN(fd, 0);
+    if (r == 0 && (FAULT(COMMIT_SYNC_NAME) || fsync(fd) < 0))
+        r = err_errno(err, errno, "cannot sync the directory of %s", d->final);
+    /* A call that fails leaves what was there before it. */
+    if (r < 0 && rename_to(d->final, ready, flags) < 0)
+        err_append(err, "; the checkpoint is complete all the same, and stays: its name cannot be taken away: %s",
+                   strerror(errno));
+    return r;
 }
 
 static int commit(const struct image_dir *d, struct image_totals *ret, struct err *err) {
@@ -261,7 +272,7 @@ static int commit(const struct image_dir *d, struct image_totals *ret, struct er
     struct commit c = {.d = d, .to = -1};
     if (!ready)
         return err_set(err, ENOMEM, "out of memory");
-    if (mkdir(ready, 0700) < 0)
+    if (FAULT(COMMIT_READY) || mkdir(ready, 0700) < 0)
         return err_errno(err, errno, "cannot make %s", ready);
     cleanup_fd int from = open_dir(d->images, err);
     cleanup_fd int to = from < 0 ? from : open_dir(ready, err);
@@ -273,7 +284,7 @@ static int commit(const struct image_dir *d, struct image_totals *ret, struct er
         r = err_set(err, EINVAL, "the guest left no " IMAGE_INVENTORY);
     if (r == 0)
         r = link_parent(&c, err);
-    if (r == 0 && fsync(to) < 0)
+    if (r == 0 && (FAULT(COMMIT_SYNC_DIR) || fsync(to) < 0))
         r = err_errno(err, errno, "cannot sync %s", ready);
     if (r == 0)
         r = publish(d, ready, err);
@@ -351,7 +362,8 @@ static int collect_one(int from, const char *name, void *userdata, struct err *e
     if (in < 0)
         return in;
     (void)unlinkat(c->to, name, 0); /* never written through; if it stays, so does the error */
-    cleanup_fd int out = openat(c->to, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    cleanup_fd int out =
+        FAULT(COLLECT_LOG) ? -1 : openat(c->to, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (out < 0)
         return err_errno(err, errno, "cannot create %s in the work directory", name);
     bool is_log = strcmp(name, "dump.log") == 0 || strcmp(name, "restore.log") == 0;

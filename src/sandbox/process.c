@@ -56,11 +56,16 @@ static const char *name_of(const struct process *p) {
     return *p->exec_id ? p->exec_id : p->container ? container_id(p->container) : "?";
 }
 
+/* A stream that nobody is connected to may wait for ever. */
+static bool is_out(const struct stream *s) {
+    return stream_is_done(s) || stream_is_detached(s);
+}
+
 /* The exit is public once the output is out. */
 static int on_tell(sd_event_source *source, void *userdata) {
     (void)source;
     struct process *p = userdata;
-    if (!p->gone || !stream_is_done(p->out) || !stream_is_done(p->err_out))
+    if (!p->gone || !is_out(p->out) || !is_out(p->err_out))
         return 0;
     if (!p->told) {
         p->told = true;
@@ -208,12 +213,13 @@ static int add_stream(struct process *p, Stasis__Agent__V1__Stream which, int *f
     struct stream_spec spec = {
         .event = sandbox_event(p->sb),
         .agent = sandbox_agent(p->sb),
-        .container_id = p->container ? container_id(p->container) : "",
+        .container_id = p->container ? container_guest_id(p->container) : "",
         .exec_id = p->exec_id,
         .which = which,
         .kind = kind,
         .reopen = kind == STDIO_FIFO, /* only CloseIO ends it, as with runc's shim: a client may attach again */
         .done = which == STASIS__AGENT__V1__STREAM__STDIN ? NULL : on_stream_done,
+        .detached = on_stream_done,
         .userdata = p,
     };
     int r = stream_new(&spec, TAKE_FD(*fd), ret, err);
@@ -238,13 +244,59 @@ int process_watch(struct process *p, uint32_t guest_pid, struct err *err) {
     return r;
 }
 
+void process_adopt(struct process *p, const struct process_streams *streams, bool terminal, enum process_state state,
+                   uint32_t guest_pid, const struct process_exit *ex) {
+    p->has_in = streams->in;
+    p->has_out = streams->out;
+    p->has_err = streams->err && !terminal;
+    p->stdio.terminal = terminal;
+    p->stdio.width = streams->width;
+    p->stdio.height = streams->height;
+    p->state = state;
+    p->guest_pid = guest_pid;
+    if (ex) {
+        p->gone = p->told = true;
+        p->exit = *ex;
+    }
+}
+
+static int attach_stream(struct process *p, Stasis__Agent__V1__Stream which, int *fd, enum stdio_kind kind,
+                         struct stream **s, struct err *err) {
+    if (*fd < 0)
+        return 0;
+    return stream_is_detached(*s) ? stream_attach(*s, TAKE_FD(*fd), kind, err) : add_stream(p, which, fd, kind, s, err);
+}
+
+int process_attach(struct process *p, struct process_stdio *io, struct err *err) {
+    const struct stream *const streams[] = {p->in, p->out, p->err_out};
+    const int *const fds[] = {&io->in, &io->out, &io->err};
+    int r = 0;
+    for (size_t i = 0; i < ARRAY_SIZE(streams) && r == 0; i++)
+        if (*fds[i] >= 0 && streams[i] && !stream_is_detached(streams[i]))
+            r = err_set(err, EBUSY, "process %s: its stdio is connected", name_of(p));
+    if (r == 0 && p->has_out)
+        r = attach_stream(p, STASIS__AGENT__V1__STREAM__STDOUT, &io->out, io->out_kind, &p->out, err);
+    if (r == 0 && p->has_err)
+        r = attach_stream(p, STASIS__AGENT__V1__STREAM__STDERR, &io->err, io->err_kind, &p->err_out, err);
+    if (r == 0 && p->has_in && !p->gone)
+        r = attach_stream(p, STASIS__AGENT__V1__STREAM__STDIN, &io->in, io->in_kind, &p->in, err);
+    process_stdio_close(io);
+    return r;
+}
+
+void process_detach(struct process *p) {
+    stream_detach(p->in);
+    stream_detach(p->out);
+    stream_detach(p->err_out);
+}
+
 void process_lost(struct process *p) {
     ttrpc_call_cancel(p->wait_call);
     p->wait_call = NULL;
     /* Output that is still in the guest is lost with it. */
     p->in = stream_free(p->in);
-    p->out = stream_free(p->out);
-    p->err_out = stream_free(p->err_out);
+    stream_lost(p->out);
+    stream_lost(p->err_out);
     process_stdio_close(&p->stdio);
     set_gone(p, EXIT_LOST, now_wall_usec(), false);
     tell_later(p);
@@ -322,7 +374,7 @@ const char *process_uri(const struct process *p, int fd) {
 
 Stasis__Agent__V1__ProcessId process_agent_id(const struct process *p) {
     Stasis__Agent__V1__ProcessId id = STASIS__AGENT__V1__PROCESS_ID__INIT;
-    id.container_id = p->container ? (char *)(uintptr_t)container_id(p->container) : (char *)(uintptr_t) "";
+    id.container_id = p->container ? (char *)(uintptr_t)container_guest_id(p->container) : (char *)(uintptr_t) "";
     id.exec_id = (char *)(uintptr_t)p->exec_id;
     return id;
 }

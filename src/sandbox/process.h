@@ -42,6 +42,12 @@ struct process_exit {
     bool oom_killed;
 };
 
+/* Which streams the process was created with, and the size of its terminal. */
+struct process_streams {
+    bool in, out, err;
+    uint32_t width, height;
+};
+
 typedef void (*process_exit_fn)(void *userdata, const struct process_exit *exit);
 
 /* What kind of process it is decides what happens when it exits. */
@@ -57,6 +63,15 @@ int process_new(struct sandbox *sb, struct container *container, const char *exe
 
 /* Frees it; waiters are told with status 137 if it has not exited. Accepts NULL; returns NULL. */
 struct process *process_free(struct process *p);
+
+/* Of a snapshot: it exists in the guest already. Its streams are as they were, but nobody has their host's ends before
+ * process_attach(). ex (NULL: it has not ended) is taken for its exit. process_watch() is to follow when it runs. */
+void process_adopt(struct process *p, const struct process_streams *streams, bool terminal, enum process_state state,
+                   uint32_t guest_pid, const struct process_exit *ex);
+
+/* Gives the streams that nobody has these ends. Takes the fds of io, also on failure. -EBUSY when one has an end. */
+int process_attach(struct process *p, struct process_stdio *io, struct err *err);
+void process_detach(struct process *p);
 
 /* After the agent made it: moves its streams and waits for its exit. guest_pid is the agent's word, only for display.
  */
@@ -78,11 +93,6 @@ const char *process_exec_id(const struct process *p);
 struct container *process_container(const struct process *p);
 bool process_is_terminal(const struct process *p);
 
-/* Which streams the process was created with, and the size of its terminal. */
-struct process_streams {
-    bool in, out, err;
-    uint32_t width, height;
-};
 void process_describe_stdio(const struct process *p, struct process_streams *ret);
 
 /* What the request called its stdin, stdout and stderr, for its answers to State; copied. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
 
+#include "base/fault.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/path.h"
@@ -91,21 +92,34 @@ static void on_collected(void *userdata, const struct err *err) {
     finish(re);
 }
 
+/* The agent may have got further than its answer, or than we. */
+static void undo_in_guest(const struct container *c) {
+    Stasis__Agent__V1__ContainerRequest req = STASIS__AGENT__V1__CONTAINER_REQUEST__INIT;
+    req.id = c->id;
+    if (sandbox_get_state(c->sb) == SANDBOX_READY)
+        (void)sandbox_call(c->sb, "DeleteContainer", &req.base, call_ignore, NULL, NULL, NULL);
+}
+
 static void on_restored(void *userdata, ProtobufCMessage **reply, const struct err *err) {
     struct restore *re = userdata;
     struct container *c = re->c;
     struct err e = ERR_INIT;
     re->call = NULL;
-    if (share_remove_checkpoint(sandbox_share(c->sb), c->id, &e) < 0)
+    if (share_remove_checkpoint(sandbox_share(c->sb), c->guest_id, &e) < 0)
         log_error("container %s: %s", c->id, e.msg);
     if (err) {
         re->failure = *err;
+        err_wrap_once(&re->failure, "cannot restore container", c->id); /* the agent does, too */
         err_append(&re->failure, " (logs: %s)", re->work_path);
     } else {
         const Stasis__Agent__V1__CreateContainerResponse *r = (const void *)*reply;
-        if (process_watch(c->init, r->pid, &e) < 0)
+        if (FAULT(RESTORE_WATCH))
+            err_errno(&re->failure, errno, "cannot watch process %u", r->pid);
+        else if (process_watch(c->init, r->pid, &e) < 0)
             re->failure = e;
     }
+    if (re->failure.code)
+        undo_in_guest(c);
     if (worker_start(sandbox_event(c->sb), "logs of a restore", collect, re, on_collected, re, &re->worker, &e) < 0)
         on_collected(re, &e);
 }
@@ -140,7 +154,7 @@ int restore_run(struct container *c, struct err *err) {
     struct share_checkpoint what = {
         .images = re->image_path, .images_read_only = true, .work = re->dir.work, .parents = &re->parents};
     if (r == 0)
-        r = share_add_checkpoint(sandbox_share(c->sb), c->id, &what, &names, err);
+        r = share_add_checkpoint(sandbox_share(c->sb), c->guest_id, &what, &names, err);
     cleanup_free char *text = json_text(c->guest.spec, JSON_COMPACT);
     if (r == 0 && !text)
         r = err_set(err, ENOMEM, "out of memory");
@@ -152,11 +166,13 @@ int restore_run(struct container *c, struct err *err) {
         req.image_dir = names.images;
         req.work_dir = names.work;
         req.options = re->options;
-        r = sandbox_call_within(c->sb, "Restore", &req.base, sandbox_config(c->sb)->checkpoint_timeout, on_restored, re,
-                                &re->call, err);
+        r = FAULT(RESTORE_CALL)
+                ? err_errno(err, errno, "cannot call the agent")
+                : sandbox_call_within(c->sb, "Restore", &req.base, sandbox_config(c->sb)->checkpoint_timeout,
+                                      on_restored, re, &re->call, err);
     }
     if (r < 0) {
-        (void)share_remove_checkpoint(sandbox_share(c->sb), c->id, NULL); /* the error that led here counts */
+        (void)share_remove_checkpoint(sandbox_share(c->sb), c->guest_id, NULL); /* the error that led here counts */
         image_dir_clear(&re->dir);
         strv_clear(&re->parents);
         return err_wrap(err, "cannot restore container %s from %s", c->id, re->image_path);

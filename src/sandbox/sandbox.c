@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "sandbox/sandbox.h"
+#include "sandbox/sandbox_impl.h"
 
 #include <string.h>
 #include <unistd.h>
@@ -10,54 +10,11 @@
 #include "base/path.h"
 #include "base/proc.h"
 #include "oci/state.h"
+#include "sandbox/capture.h"
 #include "sandbox/container.h"
 #include "sandbox/process.h"
 
-#define CONSOLES_MAX 8
-#define CHANNEL_GRACE_USEC (2 * USEC_PER_SEC)
-
-struct ready_waiter {
-    sandbox_done_fn fn;
-    void *userdata;
-};
-
-struct sandbox {
-    sd_event *event;
-    struct config config;
-    char *id, *dir;
-    int host_mntns;
-    unsigned state; /* enum sandbox_state */
-    enum accel accel;
-    struct share share;
-    struct cgroup_place *cgroup; /* NULL: where it was started */
-    struct vm *vm;
-    struct ttrpc_client *agent;
-    struct call_list calls;
-    sd_event_source *boot_deadline;
-    sd_event_source *grace; /* the channel closed: the VM's own end may say why */
-    struct err channel_err;
-    uint64_t console_bytes; /* of the guest's console in our log */
-    sd_event_source *bury;  /* deferred end of a dead VM, which cannot be freed inside its own callback */
-    struct err death;       /* code 0 while alive */
-    struct ready_waiter *waiters;
-    size_t n_waiters;
-    struct container **containers;
-    size_t n_containers;
-    struct process *consoles[CONSOLES_MAX];
-    char agent_version[64], kernel_version[128];
-    struct sandbox_timing timings[SANDBOX_TIMINGS_MAX];
-    size_t n_timings;
-};
-
-static void die(struct sandbox *sb, const struct err *cause);
-
-/* Start and readiness. */
-
-static void add_console_tail(struct sandbox *sb, struct err *err) {
-    const char *tail = sb->vm ? vm_console_tail(sb->vm) : "";
-    err_append(err, "%s%s", *tail ? "; the last lines of the guest's console:\n" : "; the guest's console is empty",
-               tail);
-}
+/* Start. */
 
 void sandbox_mark(struct sandbox *sb, const char *step) {
     uint64_t now = now_usec();
@@ -66,180 +23,11 @@ void sandbox_mark(struct sandbox *sb, const char *step) {
     log_debug("timing: %s at %llu us", step, (unsigned long long)now);
 }
 
-static void tell_waiters(struct sandbox *sb, const struct err *err) {
-    struct ready_waiter *waiters = TAKE_PTR(sb->waiters);
-    size_t n = sb->n_waiters;
-    sb->n_waiters = 0;
-    for (size_t i = 0; i < n; i++)
-        waiters[i].fn(waiters[i].userdata, err);
-    free(waiters);
-}
-
-static void on_hello(void *userdata, ProtobufCMessage **reply, const struct err *err) {
-    struct sandbox *sb = userdata;
-    if (err && !ttrpc_client_is_ready(sb->agent))
-        return; /* on_agent_closed follows, and then the VM's own cause */
-    if (err) {
-        struct err e = *err;
-        err_wrap(&e, "the agent did not come up");
-        die(sb, &e);
-        return;
-    }
-    const Stasis__Agent__V1__HelloResponse *r = (const void *)*reply;
-    if (r->version != 1) {
-        struct err e = ERR_INIT;
-        err_set(&e, EPROTONOSUPPORT,
-                "the guest's agent speaks version %u of the protocol, this daemon 1: run make setup", r->version);
-        die(sb, &e);
-        return;
-    }
-    snprintf(sb->agent_version, sizeof(sb->agent_version), "%s", r->agent_version);
-    snprintf(sb->kernel_version, sizeof(sb->kernel_version), "%s", r->kernel_version);
-    sb->boot_deadline = sd_event_source_disable_unref(sb->boot_deadline);
-    sandbox_mark(sb, "agent");
-    if (lifecycle_move(&sandbox_lifecycle, &sb->state, SANDBOX_READY, sb->id, NULL) < 0)
-        return;
-    sandbox_save(sb);
-    tell_waiters(sb, NULL);
-}
-
-static void on_agent_ready(struct ttrpc_client *c, void *userdata) {
-    struct sandbox *sb = userdata;
-    if (sb->state != SANDBOX_BOOTING)
-        return;
-    sandbox_mark(sb, "channel");
-    Stasis__Agent__V1__HelloRequest req = STASIS__AGENT__V1__HELLO_REQUEST__INIT;
-    req.wall_usec = now_wall_usec();
-    req.log_level = (uint32_t)sb->config.log_level;
-    req.console = sb->config.debug_console;
-    struct err err = ERR_INIT;
-    if (ttrpc_client_call(c, &stasis__agent__v1__agent__descriptor, "Hello", &req.base, sb->config.rpc_timeout,
-                          on_hello, sb, NULL, &err) < 0)
-        die(sb, &err);
-}
-
-static int on_grace_over(sd_event_source *source, uint64_t usec, void *userdata) {
-    (void)source;
-    (void)usec;
-    struct sandbox *sb = userdata;
-    add_console_tail(sb, &sb->channel_err);
-    die(sb, &sb->channel_err);
-    return 0;
-}
-
-static void on_agent_closed(struct ttrpc_client *c, const struct err *err, void *userdata) {
-    (void)c;
-    struct sandbox *sb = userdata;
-    struct err e = *err;
-    if (e.code == 0)
-        err_set(&e, ECONNRESET, "closed by the guest");
-    err_wrap(&e, "the channel to the agent is lost");
-    /* When the guest panics or QEMU dies, the channel goes first and the cause comes a moment later. */
-    sb->channel_err = e;
-    if (sb->grace || sb->death.code)
-        return;
-    if (sd_event_add_time_relative(sb->event, &sb->grace, CLOCK_MONOTONIC, CHANNEL_GRACE_USEC, 0, on_grace_over, sb) <
-        0)
-        die(sb, &e);
-}
-
-static const struct ttrpc_client_ops agent_ops = {.ready = on_agent_ready, .closed = on_agent_closed};
-
-static void on_vm_died(void *userdata, const struct err *err) {
-    die(userdata, err);
-}
-
-static void on_console_line(void *userdata, const char *line) {
-    struct sandbox *sb = userdata;
-    if (!sb->config.guest_console || sb->console_bytes > sb->config.guest_log_max)
-        return;
-    /* The guest may not fill the host's disk. */
-    sb->console_bytes += strlen(line) + 1;
-    if (sb->console_bytes > sb->config.guest_log_max)
-        log_warn("the guest wrote more than %llu bytes to its console ([log] guest_log_max): the rest is dropped",
-                 (unsigned long long)sb->config.guest_log_max);
-    else
-        log_info("guest: %s", line);
-}
-
-static const struct vm_ops vm_callbacks = {.died = on_vm_died, .console_line = on_console_line};
-
-static int on_boot_deadline(sd_event_source *source, uint64_t usec, void *userdata) {
-    (void)source;
-    (void)usec;
-    struct sandbox *sb = userdata;
-    struct err err = ERR_INIT;
-    err_set(&err, ETIMEDOUT, "the agent did not answer within %.0f s ([vm] boot_timeout)",
-            (double)sb->config.boot_timeout / (double)USEC_PER_SEC);
-    add_console_tail(sb, &err);
-    die(sb, &err);
-    return 0;
-}
-
-/* PREFIX/lib/stasis/<kind>/current, from PREFIX/bin/<this program>, unless the configuration names a directory. */
-static int find_dir(const char *configured, const char *kind, const char *below, char **ret, struct err *err) {
-    cleanup_free char *own = NULL;
-    cleanup_free char *path = NULL;
-    int r = path_own_dir(&own, err);
-    if (r < 0)
-        return r;
-    path = *configured ? strdup(configured) : str_printf("%s/../lib/stasis/%s/current%s", own, kind, below);
-    if (!path)
-        return err_set(err, ENOMEM, "out of memory");
-    /* Resolved now, so that a later `make setup` does not change what a running sandbox stands on. */
-    *ret = realpath(path, NULL);
-    if (!*ret)
-        return err_set(err, ENOENT, "no %s at %s: run make setup", strcmp(kind, "vmm") == 0 ? "VMM root" : "guest",
-                       path);
-    return 0;
-}
-
-static int boot(struct sandbox *sb, struct err *err) {
-    cleanup_free char *vmm = NULL;
-    cleanup_free char *guest = NULL;
-    int r = find_dir(sb->config.vmm_root, "vmm", "/root", &vmm, err);
-    if (r == 0)
-        r = find_dir(sb->config.guest_dir, "guest", "", &guest, err);
-    if (r == 0)
-        r = accel_resolve(sb->config.accel, &sb->accel, NULL, err);
-    if (r < 0)
-        return r;
-    struct vm_spec spec = {
-        .id = sb->id,
-        .vmm_root = vmm,
-        .guest_dir = guest,
-        .share_dir = sb->share.dir,
-        .accel = sb->accel,
-        .memory = sb->config.memory,
-        .cpus = sb->config.cpus,
-        .kernel_params = sb->config.kernel_params,
-        .agent_debug = sb->config.log_level >= LOG_LEVEL_DEBUG,
-    };
-    int agent_fd = -1;
-    sandbox_mark(sb, "daemon");
-    r = vm_start(sb->event, &spec, &vm_callbacks, sb, &sb->vm, &agent_fd, err);
-    if (r < 0)
-        return r;
-    sandbox_mark(sb, "spawned");
-    r = ttrpc_client_new_channel(sb->event, agent_fd, 0, &agent_ops, sb, &sb->agent, err);
-    if (r == 0) {
-        int e = sd_event_add_time_relative(sb->event, &sb->boot_deadline, CLOCK_MONOTONIC, sb->config.boot_timeout, 0,
-                                           on_boot_deadline, sb);
-        if (e < 0)
-            r = err_errno(err, -e, "cannot set a timer");
-    }
-    if (r < 0) {
-        sb->agent = ttrpc_client_free(sb->agent);
-        sb->vm = vm_free(sb->vm);
-    }
-    return r;
-}
-
 int sandbox_when_ready(struct sandbox *sb, sandbox_done_fn fn, void *userdata, struct err *err) {
     if (sb->state == SANDBOX_STOPPED)
         return err_copy(err, &sb->death);
     if (sb->state == SANDBOX_NEW) {
-        int r = boot(sb, err);
+        int r = boot_start(sb, err);
         if (r < 0)
             return err_wrap(err, "cannot start the VM of sandbox %s", sb->id);
         (void)lifecycle_move(&sandbox_lifecycle, &sb->state, SANDBOX_BOOTING, sb->id, NULL);
@@ -264,6 +52,8 @@ int sandbox_when_ready(struct sandbox *sb, sandbox_done_fn fn, void *userdata, s
 static int on_bury(sd_event_source *source, void *userdata) {
     (void)source;
     struct sandbox *sb = userdata;
+    capture_cancel(sb, &sb->death);
+    boot_free(sb);
     sb->agent = ttrpc_client_free(sb->agent);
     calls_fail(&sb->calls, &sb->death);
     sb->vm = vm_free(sb->vm);
@@ -274,12 +64,12 @@ static int on_bury(sd_event_source *source, void *userdata) {
             process_lost(sb->consoles[i]);
     struct err death = sb->death;
     sandbox_save(sb);
-    tell_waiters(sb, &death);
+    boot_tell_waiters(sb, &death);
     return 0;
 }
 
 /* The first cause stays. Callbacks of the VM and the client come here, so both are freed later, from the loop. */
-static void die(struct sandbox *sb, const struct err *cause) {
+void sandbox_die(struct sandbox *sb, const struct err *cause) {
     if (sb->death.code)
         return;
     sb->death = *cause;
@@ -300,7 +90,7 @@ int sandbox_new(sd_event *event, const struct sandbox_spec *spec, struct sandbox
     sb->event = sd_event_ref(event);
     sb->config = *spec->config;
     sb->host_mntns = spec->host_mntns_fd;
-    sb->share.fd = -1;
+    sb->share.fd = sb->snapshot_fd = sb->agent_fd = sb->layers_store.fd = sb->layers_fd = -1;
     sb->id = strdup(spec->id);
     sb->dir = strdup(spec->dir);
     if (!sb->id || !sb->dir)
@@ -337,7 +127,9 @@ struct sandbox *sandbox_free(struct sandbox *sb) {
     if (sb->death.code == 0)
         err_set(&sb->death, ECANCELED, "sandbox %s was shut down", sb->id);
     sb->state = SANDBOX_STOPPED;
-    tell_waiters(sb, &sb->death);
+    capture_cancel(sb, &sb->death);
+    boot_tell_waiters(sb, &sb->death);
+    boot_free(sb);
     for (size_t i = 0; i < CONSOLES_MAX; i++)
         sb->consoles[i] = process_free(sb->consoles[i]);
     sb->agent = ttrpc_client_free(sb->agent);
@@ -346,7 +138,15 @@ struct sandbox *sandbox_free(struct sandbox *sb) {
         sandbox_remove(sb, sb->containers[sb->n_containers - 1]);
     free(sb->containers);
     sb->vm = vm_free(sb->vm);
+    fd_close(sb->agent_fd);
     share_close(&sb->share);
+    if (sb->layers_tmp)
+        store_abort(&sb->layers_store, sb->layers_tmp);
+    free(sb->layers_tmp);
+    fd_close(sb->layers_fd);
+    store_close(&sb->layers_store);
+    fd_close(sb->snapshot_fd);
+    machine_clear(&sb->machine);
     cgroup_leave(sb->cgroup);
     sd_event_source_disable_unref(sb->boot_deadline);
     sd_event_source_disable_unref(sb->grace);
@@ -405,7 +205,7 @@ const char *sandbox_kernel_version(const struct sandbox *sb) {
 }
 
 const char *sandbox_accel_name(const struct sandbox *sb) {
-    return sb->accel == ACCEL_KVM ? "kvm" : "tcg";
+    return sb->machine.accel == ACCEL_KVM ? "kvm" : "tcg";
 }
 
 int sandbox_call(struct sandbox *sb, const char *method, const ProtobufCMessage *request, ttrpc_reply_fn fn,
@@ -449,7 +249,7 @@ void sandbox_remove(struct sandbox *sb, struct container *c) {
             break;
         }
     struct err err = ERR_INIT;
-    if (share_remove_container(&sb->share, container_id(c), &err) < 0)
+    if (share_remove_container(&sb->share, container_guest_id(c), &err) < 0)
         log_error("container %s: %s", container_id(c), err.msg);
     container_free(c);
 }

@@ -8,6 +8,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "base/fd.h"
 #include "base/path.h"
 
@@ -87,7 +88,8 @@ static int bind_at(int dirfd, const char *name, const char *source, bool recursi
     cleanup_fd int target = path_open_beneath(dirfd, name, O_PATH, 0, err);
     if (target < 0)
         return target;
-    if (syscall(SYS_move_mount, tree, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
+    if (FAULT(SHARE_BIND) ||
+        syscall(SYS_move_mount, tree, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
         return err_errno(err, errno, "cannot mount %s in the share", source);
     return 0;
 }
@@ -168,7 +170,8 @@ static int add_checkpoint(int dir, const struct share_checkpoint *what, const st
                           struct err *err) {
     int r = bind_at(dir, names->images, what->images, false, what->images_read_only, err);
     if (r == 0)
-        r = bind_at(dir, names->work, what->work, false, false, err);
+        r = FAULT(SHARE_WORK) ? err_errno(err, errno, "cannot bind %s", what->work)
+                              : bind_at(dir, names->work, what->work, false, false, err);
     for (size_t i = 0; r == 0 && what->parents && i < what->parents->n; i++)
         r = bind_at(dir, strrchr(what->parents->v[i], '/') + 1, what->parents->v[i], false, true, err);
     return r;

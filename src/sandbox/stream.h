@@ -30,9 +30,10 @@
 
 /* What the host's end of a stream is. */
 enum stdio_kind {
-    STDIO_FD,   /* an open file of the caller: when its reader has gone, so has the process's */
-    STDIO_FIFO, /* a FIFO (fifo_open()) that others open and close at will */
-    STDIO_LOG,  /* output only; a file or a logger's pipe: errors drop output and never reach the process */
+    STDIO_FD,     /* an open file of the caller: when its reader has gone, so has the process's */
+    STDIO_FIFO,   /* a FIFO (fifo_open()) that others open and close at will */
+    STDIO_CLIENT, /* as STDIO_FD, of one who may leave and come back (process_attach()): then the stream is detached */
+    STDIO_LOG,    /* output only; a file or a logger's pipe: errors drop output and never reach the process */
 };
 
 struct stream;
@@ -48,6 +49,7 @@ struct stream_spec {
     /* An output stream is over: everything the process wrote was written to the fd, or that is given up (kind), or the
      * agent failed. Called once, from the loop. */
     void (*done)(void *userdata);
+    void (*detached)(void *userdata); /* stream_detach(), or a STDIO_CLIENT left. May be NULL */
     void *userdata;
 };
 
@@ -59,8 +61,18 @@ void stream_start(struct stream *s);
  * on. Only a regular file is read to its end. */
 void stream_close_input(struct stream *s);
 
+/* Output only: the agent is gone, and will not be used again. What was read from it is still delivered, within the
+ * bounds above whatever the kind. Accepts NULL. */
+void stream_lost(struct stream *s);
+
 /* Output only: the process has exited; the bounds above hold from now on. Accepts NULL. */
 void stream_process_exited(struct stream *s);
+
+/* The host's end is closed; what the process writes from now on, and what was read and is not written yet, waits for
+ * stream_attach(), which gives the stream another end. It is no end of file for the process. */
+void stream_detach(struct stream *s);                                               /* accepts NULL */
+int stream_attach(struct stream *s, int fd, enum stdio_kind kind, struct err *err); /* takes fd, also on failure */
+bool stream_is_detached(const struct stream *s);
 
 bool stream_is_done(const struct stream *s);
 

@@ -10,6 +10,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "base/fd.h"
 #include "base/proc.h"
 #include "base/util.h"
@@ -78,7 +79,7 @@ int worker_start(sd_event *event, const char *name, worker_fn fn, void *arg, wor
     if (!w)
         return err_set(err, ENOMEM, "out of memory");
     *w = (struct worker){.name = name, .proc = PROC_NONE, .report = -1, .done = done, .userdata = userdata};
-    if (pipe2(report, O_CLOEXEC | O_NONBLOCK) < 0) {
+    if (FAULT(WORKER_START) || pipe2(report, O_CLOEXEC | O_NONBLOCK) < 0) {
         free_worker(w);
         return err_errno(err, errno, "%s: pipe", name);
     }

@@ -197,7 +197,6 @@ static void handle_processes(struct ttrpc_request *req, const ProtobufCMessage *
     if (!c)
         return;
     Stasis__Agent__V1__ContainerRequest out = STASIS__AGENT__V1__CONTAINER_REQUEST__INIT;
-    out.id = in->id;
     struct container *ctr = sandbox_find(c->s->sb, in->id);
     int r = 0;
     if (!ctr)
@@ -205,14 +204,24 @@ static void handle_processes(struct ttrpc_request *req, const ProtobufCMessage *
     else if (container_get_state(ctr) == CONTAINER_STOPPED)
         r = err_set(&err, EBUSY, "container %s is not running", in->id);
     if (r == 0)
+        out.id = (char *)(uintptr_t)container_guest_id(ctr);
+    if (r == 0)
         r = sandbox_call(c->s->sb, "Processes", &out.base, on_processes, c, NULL, &err);
     if (r < 0)
         call_fail(c, &err);
 }
 
-static const struct ttrpc_handler handlers[] = {
-    {"Info", handle_info},           {"Check", handle_check},           {"Console", handle_console},
-    {"Processes", handle_processes}, {"Remove", service_handle_remove}, {NULL, NULL}};
+static const struct ttrpc_handler handlers[] = {{"Info", handle_info},
+                                                {"Check", handle_check},
+                                                {"Console", handle_console},
+                                                {"Processes", handle_processes},
+                                                {"Snapshot", service_handle_snapshot},
+                                                {"RestoreSnapshot", service_handle_restore_snapshot},
+                                                {"Attach", service_handle_attach},
+                                                {"Detach", service_handle_detach},
+                                                {"BuildTemplate", service_handle_build_template},
+                                                {"Remove", service_handle_remove},
+                                                {NULL, NULL}};
 
 static const struct ttrpc_service control_service = {
     .desc = &stasis__sandbox__v1__sandbox__descriptor,

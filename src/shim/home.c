@@ -134,6 +134,9 @@ int home_clear(const struct home *h, struct err *err) {
     if (!dir)
         return err_set(err, ENOMEM, "out of memory");
     kill_daemon(dir);
+    cleanup_sandbox_state struct oci_sandbox_state st = {0};
+    if (oci_sandbox_state_load(dir, &st, NULL) == 0)
+        oci_sandbox_state_remove_outside(&st);
     return remove_dir(h, err);
 }
 

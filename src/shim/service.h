@@ -31,5 +31,12 @@ int service_add_control(struct service *s, struct err *err);
 /* Handler of the Sandbox service's Remove (remove.c). */
 void service_handle_remove(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata);
 
+/* Handlers of the Sandbox service for snapshots (control_snapshot.c). */
+void service_handle_snapshot(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata);
+void service_handle_restore_snapshot(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata);
+void service_handle_attach(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata);
+void service_handle_detach(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata);
+void service_handle_build_template(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata);
+
 /* The next fd of the request for the URI "fd://", -1 for "". Others are -EOPNOTSUPP. */
 int service_take_stdio(struct ttrpc_request *req, const char *uri, const char *what, int *ret, struct err *err);

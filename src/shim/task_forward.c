@@ -124,7 +124,7 @@ void task_handle_update(struct ttrpc_request *req, const ProtobufCMessage *msg, 
         return;
     }
     Stasis__Agent__V1__UpdateRequest out = STASIS__AGENT__V1__UPDATE_REQUEST__INIT;
-    out.id = in->id;
+    out.id = (char *)(uintptr_t)container_guest_id(ctr);
     out.resources.data = (uint8_t *)text;
     out.resources.len = strlen(text);
     forward(c, "Update", &out.base, on_forwarded);
@@ -218,7 +218,7 @@ static void ask_container(struct service *s, struct ttrpc_request *req, const ch
         return;
     }
     Stasis__Agent__V1__ContainerRequest out = STASIS__AGENT__V1__CONTAINER_REQUEST__INIT;
-    out.id = (char *)(uintptr_t)id;
+    out.id = (char *)(uintptr_t)container_guest_id(ctr);
     forward(c, method, &out.base, fn);
 }
 
