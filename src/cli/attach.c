@@ -34,6 +34,11 @@ static void on_signal(int sig, void *userdata) {
             a->drained = true;
     } else if (sig == SIGWINCH) {
         resize(a);
+    } else if (a->keep_signals) {
+        if (signals_is_end(sig)) {
+            a->signal = sig;
+            a->detached = a->exited = true;
+        }
     } else {
         task_kill_async(a->session, a->id, a->exec_id, sig);
     }
@@ -49,7 +54,7 @@ static void end_direction(int *fd, int how) {
     *fd = fd_close(*fd);
 }
 
-static bool on_input(const char *buf, size_t len, void *userdata) {
+static bool on_input(char *buf, size_t *len, void *userdata) {
     struct attach *a = userdata;
     if (a->filter && a->filter(buf, len, a->userdata))
         a->detached = a->exited = true;

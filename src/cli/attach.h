@@ -20,13 +20,15 @@ struct attach {
     struct session *session;
     const char *id, *exec_id;
     struct io *io; /* NULL: nothing is relayed */
-    /* Sees what is typed before it is passed on; true: detach. May be NULL. */
-    bool (*filter)(const char *buf, size_t len, void *userdata);
+    /* What is typed, before it is passed on (pump.h); true: detach. May be NULL. */
+    bool (*filter)(char *buf, size_t *len, void *userdata);
     void *userdata;
+    bool keep_signals; /* they are not passed on: those that end a program detach, and are kept in `signal` */
     /* The rest is attach.c's. */
     struct pump *in, *out;
     bool running, exited, ending, drained, detached;
     uint32_t status;
+    int signal; /* that detached; 0: none */
     struct err err;
 };
 
@@ -34,7 +36,7 @@ struct attach {
 int attach_begin(struct attach *a, struct err *err);
 int attach_run(struct attach *a, struct err *err);
 
-/* Returns 0 with the exit status (128 + signal if killed by one), or, when the filter asked for it, 1. */
+/* Returns 0 with the exit status (128 + signal if killed by one), or, when it was detached, 1. */
 int attach_wait(struct attach *a, uint32_t *ret_status, struct err *err);
 
 /* From here on signals are ignored: what is under way is being cleaned up. The terminal is restored. */

@@ -3,24 +3,20 @@
 
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/magic.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/fd.h"
 #include "base/json.h"
 #include "base/log.h"
-#include "base/mountinfo.h"
 #include "base/path.h"
+#include "cli/overlay.h"
 #include "oci/archive_config.h"
 #include "oci/archive_create.h"
 #include "oci/archive_extract.h"
 #include "oci/rootfs_diff.h"
 #include "oci/spec.h"
-
-#define SPEC_MAX JSON_TEXT_MAX
 
 static void remove_dir(const char *dir) {
     struct err err = ERR_INIT;
@@ -87,76 +83,80 @@ struct checkpoint_archive *checkpoint_archive_free(struct checkpoint_archive *a)
     return NULL;
 }
 
-/* The value of an overlay's option in its mount options; malloc'd, NULL if it has none. */
-static char *option_of(const char *options, const char *name) {
-    size_t n = strlen(name);
-    for (const char *p = options; p && *p; p = strchr(p, ',') ? strchr(p, ',') + 1 : NULL)
-        if (strncmp(p, name, n) == 0 && p[n] == '=')
-            return str_printf("%.*s", (int)strcspn(p + n + 1, ","), p + n + 1);
-    return NULL;
+/* All lower directories as one; -1 if they are not to be had: then only the names of what was deleted below a directory
+ * that was replaced are missing. */
+static int open_lower(const struct checkpoint_archive *a, const struct overlay *o, const char *rootfs) {
+    struct err why = ERR_INIT;
+    cleanup_free char *dir = path_join(a->dir, "lower");
+    int fd = !dir                   ? err_set(&why, ENOMEM, "out of memory")
+             : mkdir(dir, 0700) < 0 ? err_errno(&why, errno, "cannot make %s", dir)
+                                    : overlay_open_lower(o, dir, &why);
+    if (fd >= 0)
+        return fd;
+    log_warn("the overlay %s: %s: what was deleted in directories that were replaced is marked as in layers of images; "
+             "Podman and CRI-O do not understand that",
+             rootfs, why.msg);
+    return -1;
 }
 
-/* The upper directory of the overlay that is mounted at path; *ret is NULL when none is. */
-static int find_upper(const char *path, char **ret, struct err *err) {
-    struct mountinfo m = {0};
-    struct mountinfo_entry e;
-    struct statfs fs;
-    *ret = NULL;
-    if (statfs(path, &fs) < 0)
-        return err_errno(err, errno, "cannot look at %s", path);
-    if (fs.f_type != OVERLAYFS_SUPER_MAGIC)
-        return 0;
-    cleanup_free char *real = realpath(path, NULL);
-    int r = real ? mountinfo_open(MOUNTINFO_SELF, &m, err) : err_errno(err, errno, "cannot resolve %s", path);
-    while (r == 0 && real && mountinfo_next(&m, &e))
-        if (strcmp(e.mount_point, real) == 0 && strcmp(e.type, "overlay") == 0) {
-            free(*ret);
-            *ret = option_of(e.super_options, "upperdir");
-        }
-    mountinfo_close(&m);
-    return r;
-}
-
-static int add_rootfs_diff(struct archive_writer *w, const char *rootfs, struct err *err) {
-    cleanup_free char *upper = NULL;
+static int add_rootfs_diff(const struct checkpoint_archive *a, struct archive_writer *w, const char *rootfs,
+                           struct err *err) {
+    cleanup_overlay struct overlay o = {0};
     cleanup_strv struct strv notes = {0};
-    int r = find_upper(rootfs, &upper, err);
+    int r = overlay_find(rootfs, &o, err);
     if (r < 0)
         return r;
-    if (!upper) {
+    if (!o.upper) {
         log_warn(
             "the container's root %s is no overlay: what it changed there is not in the archive, restore it with the "
             "same root",
             rootfs);
         return 0;
     }
-    cleanup_fd int fd = open_dir(upper, err);
-    if (fd < 0)
-        return fd;
-    struct rootfs_diff_source src = {.upper_fd = fd, .lower_fd = -1};
+    cleanup_fd int upper = open_dir(o.upper, err);
+    if (upper < 0)
+        return upper;
+    cleanup_fd int lower = open_lower(a, &o, rootfs);
+    struct rootfs_diff_source src = {.upper_fd = upper, .lower_fd = lower};
     r = archive_add_rootfs_diff(w, &src, &notes, err);
     log_notes("root file system", &notes);
     return r;
 }
 
-static int add_config(struct archive_writer *w, const struct oci_container_state *c, struct err *err) {
-    struct archive_config config = {
-        .id = c->id,
-        .name = c->id,
-        .runtime = (char *)(uintptr_t) "stasis",
+static int add_config(struct archive_writer *w, const struct oci_container_state *c, const char *image,
+                      struct err *err) {
+    cleanup_archive_config struct archive_config config = {
+        .id = strdup(c->id),
+        .runtime = strdup("stasis"),
+        .rootfs_image_name = image ? strdup(image) : NULL,
         .created_wall_usec = c->created_wall_usec,
         .checkpointed_wall_usec = now_wall_usec(),
     };
-    cleanup_free char *text = archive_config_text(&config);
+    cleanup_json json_t *spec = NULL;
     cleanup_free char *path = path_join(c->bundle, "config.json");
-    cleanup_free char *spec = NULL;
-    size_t len = 0;
-    if (!text || !path)
+    cleanup_free char *spec_text = NULL, *dump = NULL;
+    size_t len;
+    if (!path || !config.id || !config.runtime || (image && !config.rootfs_image_name))
         return err_set(err, ENOMEM, "out of memory");
-    int r = archive_add_text(w, ARCHIVE_CONFIG, text, strlen(text), err);
+    int r = file_read_at(AT_FDCWD, path, JSON_TEXT_MAX, &spec_text, &len, err);
     if (r == 0)
-        r = file_read_at(AT_FDCWD, path, SPEC_MAX, &spec, &len, err);
-    return r < 0 ? r : archive_add_text(w, ARCHIVE_SPEC, spec, len, err);
+        r = json_parse(path, spec_text, len, &spec, err);
+    if (r == 0)
+        r = archive_config_from_spec(spec, &config, err);
+    if (r == 0 && !config.name && !(config.name = strdup(c->id)))
+        r = err_set(err, ENOMEM, "out of memory");
+    if (r == 0 && config.rootfs_image_name && !config.rootfs_image_id &&
+        !(config.rootfs_image_id = strdup(config.rootfs_image_name)))
+        r = err_set(err, ENOMEM, "out of memory");
+    if (r == 0)
+        r = archive_spec_annotate(spec_text, config.name, &dump, err);
+    if (r < 0)
+        return r;
+    cleanup_free char *text = archive_config_text(&config);
+    if (!text || !dump)
+        return err_set(err, ENOMEM, "out of memory");
+    r = archive_add_text(w, ARCHIVE_CONFIG, text, strlen(text), err);
+    return r < 0 ? r : archive_add_text(w, ARCHIVE_SPEC, dump, strlen(dump), err);
 }
 
 /* A log that is not there is no failure. */
@@ -166,8 +166,8 @@ static int add_log(struct archive_writer *w, int work, const char *name, struct 
     return r < 0 && r != -ENOENT ? err_copy(err, &e) : 0;
 }
 
-int checkpoint_archive_finish(struct checkpoint_archive *a, const struct oci_container_state *c, const char *work,
-                              struct err *err) {
+int checkpoint_archive_finish(struct checkpoint_archive *a, const struct oci_container_state *c, const char *image,
+                              const char *work, struct err *err) {
     cleanup_archive_writer struct archive_writer *w = NULL;
     cleanup_fd int images = open_dir(a->images, err);
     cleanup_fd int logs = images < 0 ? images : open_dir(work, err);
@@ -175,7 +175,7 @@ int checkpoint_archive_finish(struct checkpoint_archive *a, const struct oci_con
         return logs;
     int r = archive_create(a->path, a->compression, &w, err);
     if (r == 0)
-        r = add_config(w, c, err);
+        r = add_config(w, c, image, err);
     if (r == 0)
         r = archive_add_checkpoint(w, images, err);
     if (r == 0)
@@ -183,7 +183,7 @@ int checkpoint_archive_finish(struct checkpoint_archive *a, const struct oci_con
     if (r == 0)
         r = add_log(w, logs, ARCHIVE_LOG, err);
     if (r == 0)
-        r = add_rootfs_diff(w, c->rootfs, err);
+        r = add_rootfs_diff(a, w, c->rootfs, err);
     if (r == 0)
         r = archive_finish(w, err);
     return r < 0 ? err_wrap(err, "cannot export the checkpoint to %s", a->path) : 0;
@@ -221,16 +221,16 @@ static int apply_rootfs_diff(int dirfd, const struct archive_contents *contents,
     cleanup_fd int root = rootfs ? open_dir(rootfs, err) : r;
     if (root < 0)
         return root;
+    /* First, as Podman lists a directory that was replaced as deleted, though it is there, and has files in the tar. */
+    if (r == 0 && contents->has_deleted)
+        r = file_read_at(dirfd, ARCHIVE_DELETED, JSON_TEXT_MAX, &deleted, &len, err);
+    if (r == 0 && deleted)
+        r = rootfs_diff_delete(deleted, len, root, err);
     if (r == 0 && contents->has_rootfs_diff) {
         cleanup_fd int diff = openat(dirfd, ARCHIVE_ROOTFS_DIFF, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
         r = diff < 0 ? err_errno(err, errno, "cannot open " ARCHIVE_ROOTFS_DIFF)
                      : rootfs_diff_apply(diff, root, &notes, err);
     }
-    /* In this order, as Podman does. */
-    if (r == 0 && contents->has_deleted)
-        r = file_read_at(dirfd, ARCHIVE_DELETED, JSON_TEXT_MAX, &deleted, &len, err);
-    if (r == 0 && deleted)
-        r = rootfs_diff_delete(deleted, len, root, err);
     log_notes("root file system", &notes);
     return r < 0 ? err_wrap(err, "cannot bring the root file system %s up to the checkpoint", rootfs) : 0;
 }

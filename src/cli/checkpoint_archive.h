@@ -17,9 +17,10 @@ int checkpoint_archive_begin(const char *path, struct checkpoint_archive **ret, 
 const char *checkpoint_archive_images(const struct checkpoint_archive *a); /* does not exist yet */
 
 /* Writes the archive of what was dumped there: images, config.dump, spec.dump, what the container changed in an overlay
- * root, logs from `work`. It has its name only when it is whole and on the disk. */
-int checkpoint_archive_finish(struct checkpoint_archive *a, const struct oci_container_state *c, const char *work,
-                              struct err *err);
+ * root, logs from `work`. image: the name of the root's image, NULL for what the specification says. It has its name
+ * only when it is whole and on the disk. */
+int checkpoint_archive_finish(struct checkpoint_archive *a, const struct oci_container_state *c, const char *image,
+                              const char *work, struct err *err);
 
 struct checkpoint_archive *checkpoint_archive_free(struct checkpoint_archive *a); /* accepts NULL; returns NULL */
 

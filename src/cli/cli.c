@@ -7,10 +7,29 @@
 #include "base/json.h"
 
 const struct cli_command *const cli_commands[] = {
-    &command_check,  &command_checkpoint, &command_console,  &command_create, &command_delete,
-    &command_events, &command_exec,       &command_features, &command_kill,   &command_list,
-    &command_pause,  &command_ps,         &command_restore,  &command_resume, &command_run,
-    &command_spec,   &command_start,      &command_state,    &command_update, NULL,
+    &command_attach,
+    &command_check,
+    &command_checkpoint,
+    &command_console,
+    &command_create,
+    &command_delete,
+    &command_events,
+    &command_exec,
+    &command_features,
+    &command_kill,
+    &command_list,
+    &command_pause,
+    &command_ps,
+    &command_restore,
+    &command_resume,
+    &command_run,
+    &command_snapshot,
+    &command_spec,
+    &command_start,
+    &command_state,
+    &command_template,
+    &command_update,
+    NULL,
 };
 
 static const struct option_row global_rows[] = {
@@ -29,19 +48,29 @@ static const struct option_row global_rows[] = {
 
 const struct option_table cli_global_options = {global_rows, ARRAY_SIZE(global_rows), .stop_at_first = true};
 
-const struct cli_command *cli_find_command(const char *name) {
-    for (const struct cli_command *const *c = cli_commands; *c; c++)
-        if (strcmp((*c)->name, name) == 0)
+static const char *own_word(const struct cli_command *c) {
+    const char *blank = strrchr(c->name, ' ');
+    return blank ? blank + 1 : c->name;
+}
+
+const struct cli_command *cli_find_command(const struct cli_command *group, const char *word) {
+    for (const struct cli_command *const *c = group ? group->group : cli_commands; c && *c; c++)
+        if (strcmp(own_word(*c), word) == 0)
             return *c;
     return NULL;
+}
+
+static void print_commands(const struct cli_command *const *c, FILE *out) {
+    fprintf(out, "COMMANDS:\n");
+    for (; *c; c++)
+        fprintf(out, "   %-10s  %s\n", own_word(*c), (*c)->summary);
 }
 
 static void print_program_help(FILE *out) {
     fprintf(out, "NAME:\n   stasis - containers in virtual machines of their own, with checkpoint and restore\n\n"
                  "USAGE:\n   stasis [global options] command [command options] [arguments...]\n\n"
-                 "VERSION:\n   " STASIS_VERSION "\n\nCOMMANDS:\n");
-    for (const struct cli_command *const *c = cli_commands; *c; c++)
-        fprintf(out, "   %-10s  %s\n", (*c)->name, (*c)->summary);
+                 "VERSION:\n   " STASIS_VERSION "\n\n");
+    print_commands(cli_commands, out);
     fprintf(out, "   %-10s  %s\n\nGLOBAL OPTIONS:\n", "help, h", "shows a list of commands or help for one command");
     options_print(&cli_global_options, out);
 }
@@ -52,9 +81,14 @@ void cli_print_help(const struct cli_command *c, FILE *out) {
         return;
     }
     fprintf(out, "NAME:\n   stasis %s - %s\n\nUSAGE:\n   stasis %s %s%s\n", c->name, c->summary, c->name,
-            c->options.n ? "[command options] " : "", c->arguments);
+            c->options.n ? "[command options] " : "",
+            c->group ? "command [command options] [arguments...]" : c->arguments);
     if (c->description)
         fprintf(out, "\nDESCRIPTION:\n%s\n", c->description);
+    if (c->group) {
+        fprintf(out, "\n");
+        print_commands(c->group, out);
+    }
     fprintf(out, "\nOPTIONS:\n");
     options_print(&c->options, out);
 }

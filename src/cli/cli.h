@@ -34,7 +34,7 @@ struct cli {
 };
 
 struct cli_command {
-    const char *name;
+    const char *name;      /* of one in a group with the group's: "snapshot create" */
     const char *arguments; /* for the usage line: "<container-id>" */
     const char *summary;
     const char *description; /* NULL: none */
@@ -43,6 +43,8 @@ struct cli_command {
     int min_args, max_args; /* after the options; max -1: any number */
     bool runs_process;      /* failures of the user's program to start end with 126 or 127 */
     int failure_code;       /* exit code of other failures; 0: 1 */
+    /* NULL: it is none. Of a group: its commands, ending with NULL; options, arguments and run mean nothing then. */
+    const struct cli_command *const *group;
     /* Returns the exit code (0 … 255), or a negative errno with err set. */
     int (*run)(struct cli *cli, const void *values, int n_args, char **args, struct err *err);
 };
@@ -50,11 +52,13 @@ struct cli_command {
 /* Ends with NULL. */
 extern const struct cli_command *const cli_commands[];
 
-extern const struct cli_command command_check, command_checkpoint, command_console, command_create, command_delete,
-    command_events, command_exec, command_features, command_kill, command_list, command_pause, command_ps,
-    command_restore, command_resume, command_run, command_spec, command_start, command_state, command_update;
+extern const struct cli_command command_attach, command_check, command_checkpoint, command_console, command_create,
+    command_delete, command_events, command_exec, command_features, command_kill, command_list, command_pause,
+    command_ps, command_restore, command_resume, command_run, command_snapshot, command_spec, command_start,
+    command_state, command_template, command_update;
 
-const struct cli_command *cli_find_command(const char *name);
+/* Of a group (NULL: of the program) by its own word; NULL when there is none. */
+const struct cli_command *cli_find_command(const struct cli_command *group, const char *word);
 
 /* Writes help for one command, or (NULL) for the program. */
 void cli_print_help(const struct cli_command *command, FILE *out);

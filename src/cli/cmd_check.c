@@ -3,13 +3,11 @@
 #include <unistd.h>
 
 #include "base/json.h"
-#include "base/log.h"
-#include "base/proc.h"
 #include "cli/attach.h"
 #include "cli/host_check.h"
+#include "cli/new_sandbox.h"
 #include "cli/signals.h"
 #include "cli/task.h"
-#include "cli/teardown.h"
 
 struct options {
     bool json;
@@ -69,28 +67,18 @@ static int ask_daemon(struct check *c, struct session *s, uint64_t timeout, stru
 
 /* A sandbox of its own, with no container in it. */
 static int check_in_guest(const struct cli *cli, struct check *c, const struct config *config, struct err *err) {
-    cleanup_sandbox_dir struct sandbox_dir dir = SANDBOX_DIR_NONE;
-    struct session s = {0};
-    struct proc daemon = PROC_NONE;
-    struct err problem = ERR_INIT;
-    uint64_t start = 0;
+    struct new_sandbox n = NEW_SANDBOX_NONE;
     char id[32];
     snprintf(id, sizeof(id), "check-%d", (int)getpid());
     signals_block();
-    int r = sandbox_dir_make(cli->root, id, &dir, err);
+    int r = sandbox_dir_make(cli->root, id, &n.dir, err);
     if (r < 0)
         return r;
-    r = sandbox_start_daemon(&dir, cli, "/", &daemon, err);
-    if (r == 0) {
-        (void)proc_start_time(daemon.pid, &start);
-        r = session_open(&s, &dir, config->rpc_timeout, err);
-    }
+    r = new_sandbox_start(&n, cli, "/", config->rpc_timeout, err);
     if (r == 0)
-        r = ask_daemon(c, &s, config->boot_timeout + config->rpc_timeout, err);
-    if (teardown_sandbox(&dir, &s, daemon.pid, start, &problem) < 0)
-        log_warn("%s", problem.msg);
-    session_close(&s);
-    proc_kill(&daemon);
+        r = ask_daemon(c, &n.session, config->boot_timeout + config->rpc_timeout, err);
+    new_sandbox_remove(&n);
+    new_sandbox_close(&n);
     return r;
 }
 

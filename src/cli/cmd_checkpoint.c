@@ -15,7 +15,7 @@
 
 struct options {
     struct criu_flags criu;
-    const char *parent_path, *export;
+    const char *parent_path, *export, *rootfs_image;
     bool leave_running, pre_dump, wait_exec, json;
 };
 
@@ -33,6 +33,8 @@ static const struct option_row rows[] = {
     CRIU_ROW(OPTION_TEXT, struct options, page_server, "page-server", "refused: the guest reaches no page server"),
     OPTION(OPTION_TEXT, struct options, export, "export", 'e',
            "write an archive (.tar, .tar.gz or .tar.zst) that Podman, CRI-O and checkpointctl read"),
+    OPTION(OPTION_TEXT, struct options, rootfs_image, "rootfs-image", 0,
+           "with --export: the image of the container's root, for engines that restore the archive"),
     OPTION(OPTION_FLAG, struct options, wait_exec, "wait-exec", 0,
            "wait until the processes that were exec'd into the container have ended"),
     OPTION(OPTION_FLAG, struct options, json, "json", 0, "inspect: print JSON"),
@@ -53,6 +55,8 @@ struct job {
 static int check(const struct options *o, struct err *err) {
     if (o->export && (o->pre_dump || o->parent_path || o->criu.image_path))
         return err_set(err, EINVAL, "--export cannot be used with --pre-dump, --parent-path or --image-path");
+    if (o->rootfs_image && (!o->export || !*o->rootfs_image))
+        return err_set(err, EINVAL, "--rootfs-image: needs a name, and --export");
     if (o->criu.manage_cgroups_mode && !*o->criu.manage_cgroups_mode)
         return err_set(err, EINVAL, "--manage-cgroups-mode: must be soft, full, strict or ignore");
     return 0;
@@ -115,7 +119,7 @@ static int dump_to_archive(struct job *j, struct err *err) {
         return r;
     r = dump(j, true, err);
     if (r == 0)
-        r = checkpoint_archive_finish(j->archive, j->l.container, j->work, err);
+        r = checkpoint_archive_finish(j->archive, j->l.container, j->o->rootfs_image, j->work, err);
     bool goes_on = r < 0 || j->o->leave_running;
     if (goes_on && !j->was_paused && task_resume(&j->s, j->id, &e) < 0)
         r = r < 0 ? err_append(err, "; and it could not be resumed: %s", e.msg) : err_copy(err, &e);

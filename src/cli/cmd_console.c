@@ -11,9 +11,9 @@
 #define ESCAPE '\x1d' /* Ctrl-] */
 
 /* Two escapes in a row, in one read or two. */
-static bool on_typed(const char *buf, size_t len, void *userdata) {
+static bool on_typed(char *buf, size_t *len, void *userdata) {
     bool *escaped = userdata;
-    for (size_t i = 0; i < len; i++) {
+    for (size_t i = 0; i < *len; i++) {
         if (buf[i] == ESCAPE && *escaped)
             return true;
         *escaped = buf[i] == ESCAPE;

@@ -1,16 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <fcntl.h>
-#include <signal.h>
-#include <string.h>
-
-#include "base/fd.h"
-#include "base/log.h"
-#include "cli/lookup.h"
-#include "cli/task.h"
-#include "cli/teardown.h"
-
-#define KILL_TIMEOUT (10 * USEC_PER_SEC)
-#define ORPHAN_TIMEOUT (5 * USEC_PER_SEC)
+#include "cli/delete.h"
 
 struct options {
     bool force;
@@ -21,109 +10,9 @@ static const struct option_row rows[] = {
            "Forcibly deletes the container if it is still running (uses SIGKILL)"),
 };
 
-static bool has_name(pid_t pid, const char *name) {
-    char path[64];
-    cleanup_free char *comm = NULL;
-    snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
-    return file_read_at(AT_FDCWD, path, 256, &comm, NULL, NULL) == 0 && strncmp(comm, name, strlen(name)) == 0;
-}
-
-/* QEMU and virtiofsd die with the daemon, but not in the same instant. Their pids are known, their start times are not:
- * the name and an age that fits are what tells them from a process that got the number since. */
-static void await_orphan(pid_t pid, const char *name, uint64_t daemon_start) {
-    uint64_t start;
-    if (pid <= 0 || proc_start_time(pid, &start) < 0 || start < daemon_start || !has_name(pid, name))
-        return;
-    uint64_t end = now_usec() + ORPHAN_TIMEOUT, again;
-    while (proc_start_time(pid, &again) == 0 && again == start) {
-        if (now_usec() >= end) {
-            log_warn("%s (pid %d) of a sandbox whose daemon is gone still runs", name, (int)pid);
-            return;
-        }
-        (void)fd_wait(-1, 0, 10 * USEC_PER_MSEC);
-    }
-}
-
-/* The daemon is gone: only its directory is left. */
-static int remove_remains(const struct lookup *l, struct err *err) {
-    await_orphan(l->state.qemu_pid, "qemu-system", l->state.daemon_start);
-    await_orphan(l->state.virtiofsd_pid, "virtiofsd", l->state.daemon_start);
-    return sandbox_dir_remove(&l->dir, err);
-}
-
-static int kill_and_wait(struct session *s, const char *id, struct err *err) {
-    uint32_t status;
-    /* It may end by itself meanwhile; whether it has ended is what the wait tells. */
-    struct err ignored = ERR_INIT;
-    if (task_kill(s, id, "", SIGKILL, true, &ignored) < 0)
-        log_debug("kill: %s", ignored.msg);
-    int r = task_wait(s, id, "", KILL_TIMEOUT, &status, err);
-    return r < 0 ? err_wrap(err, "container %s does not end after SIGKILL", id) : 0;
-}
-
-static int delete_live(struct lookup *l, struct session *s, const char *id, bool force, struct err *err) {
-    int r = 0;
-    const char *status = l->container->status;
-    bool own_sandbox = strcmp(l->dir.id, id) == 0;
-    /* One that is being created cannot be killed or deleted yet, only its machine be switched off. */
-    if (own_sandbox && strcmp(status, "creating") == 0)
-        return teardown_sandbox(&l->dir, s, l->state.daemon_pid, l->state.daemon_start, err);
-    /* One that was never started is simply deleted. */
-    if (strcmp(status, "stopped") != 0 && strcmp(status, "created") != 0)
-        r = kill_and_wait(s, id, err);
-    if (r == 0) {
-        r = task_delete(s, id, "", NULL, err);
-        if (r == -ENOENT)
-            r = 0; /* another delete was faster */
-    }
-    if (r < 0 && force && own_sandbox) {
-        /* Its machine is switched off instead: nothing in it outlives that. */
-        log_warn("%s; the sandbox is ended all the same", err->msg);
-        r = 0;
-    }
-    /* A pod's sandbox lives as long as its manager wants it to. */
-    if (r < 0 || !own_sandbox)
-        return r;
-    return teardown_sandbox(&l->dir, s, l->state.daemon_pid, l->state.daemon_start, err);
-}
-
-/* A directory without a readable state: its maker was killed, or is still at work. */
-static int delete_stateless(const struct cli *cli, const char *id, bool force, struct err *err) {
-    cleanup_sandbox_dir struct sandbox_dir dir = SANDBOX_DIR_NONE;
-    cleanup_session struct session s = {0};
-    int r = sandbox_dir_open(cli->root, id, &dir, err);
-    if (r == -ENOENT && force)
-        return 0;
-    if (r < 0)
-        return r;
-    if (!force)
-        return err_set(err, EBUSY, "container %s is being created, or its creation was cut off (use --force)", id);
-    r = session_open(&s, &dir, KILL_TIMEOUT, NULL);
-    return teardown_sandbox(&dir, r == 0 ? &s : NULL, 0, 0, err);
-}
-
 static int run(struct cli *cli, const void *values, int n_args, char **args, struct err *err) {
     (void)n_args;
-    const struct options *o = values;
-    const char *id = args[0];
-    cleanup_lookup struct lookup l = LOOKUP_NONE;
-    cleanup_session struct session s = {0};
-    int r = lookup_container(cli, id, &l, err);
-    if (r == -ENOENT || (r < 0 && o->force && r != -ENOMEM))
-        return delete_stateless(cli, id, o->force, err);
-    if (r < 0)
-        return r;
-    if (!oci_sandbox_daemon_alive(&l.state))
-        return remove_remains(&l, err);
-    const char *status = l.container->status;
-    if (!o->force && strcmp(status, "stopped") != 0 && strcmp(status, "created") != 0)
-        return err_set(err, EBUSY, "cannot delete container %s that is not stopped: %s", id, status);
-    r = lookup_connect(cli, &l, &s, err);
-    if (r == 0)
-        r = delete_live(&l, &s, id, o->force, err);
-    if (r < 0 && s.closed) /* it died under our hands */
-        r = remove_remains(&l, err);
-    return r;
+    return delete_container(cli, args[0], ((const struct options *)values)->force, err);
 }
 
 const struct cli_command command_delete = {

@@ -53,6 +53,8 @@ static int prepare_new_terminal(const struct io_request *req, struct io *io, str
 }
 
 static int prepare_stdin(const struct io_request *req, struct io *io, struct err *err) {
+    if (req->no_stdin)
+        return 0;
     if (!isatty(STDIN_FILENO)) {
         io->pass.in = pass(io, STDIN_FILENO, false);
         return 0;
@@ -71,13 +73,14 @@ int io_prepare(const struct io_request *req, struct io *io, struct err *err) {
     *io = IO_NONE;
     io->pass = (struct task_stdio){.in = URI_NONE, .out = URI_NONE, .err = URI_NONE, .terminal = req->terminal};
     io->pass.fds = io->fds;
-    if (req->terminal)
+    if (req->terminal && !(req->optional_terminal && (req->no_stdin || !isatty(STDIN_FILENO))))
         return req->detach ? prepare_new_terminal(req, io, err) : prepare_relayed_terminal(io, err);
     int r = prepare_stdin(req, io, err);
     if (r < 0)
         return r;
     io->pass.out = pass(io, STDOUT_FILENO, false);
-    io->pass.err = pass(io, STDERR_FILENO, false);
+    if (!req->terminal)
+        io->pass.err = pass(io, STDERR_FILENO, false);
     return 0;
 }
 

@@ -7,6 +7,7 @@
  * in raw mode. So
  *
  *   foreground, terminal       our terminal is raw; a socket pair stands for it, we relay
+ *   the same, none of ours     our fds as they are (only for who attaches)
  *   foreground, stdin is a tty a pipe stands for stdin, we relay
  *   detached, terminal         a new pty; its master went to --console-socket, the daemon gets the slave
  *   detached                   our fds as they are; a terminal as stdin becomes no stdin
@@ -25,6 +26,8 @@ struct io_request {
     bool terminal, detach;
     const char *console_socket; /* NULL: none */
     uint32_t width, height;     /* of a new pty as the spec says (consoleSize); 0: unknown */
+    bool no_stdin;              /* the process gets none, or no more than it has */
+    bool optional_terminal;     /* foreground: without a terminal of ours the process's is relayed as it is */
 };
 
 struct io {

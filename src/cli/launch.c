@@ -8,17 +8,14 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/path.h"
-#include "base/proc.h"
 #include "cli/attach.h"
 #include "cli/criu_flags.h"
 #include "cli/io.h"
 #include "cli/monitor.h"
+#include "cli/new_sandbox.h"
 #include "cli/progress.h"
-#include "cli/sandbox_dir.h"
-#include "cli/session.h"
 #include "cli/signals.h"
 #include "cli/task.h"
-#include "cli/teardown.h"
 #include "oci/spec.h"
 
 /* Everything of one launch; the fields are in the order in which they come to be. */
@@ -29,12 +26,9 @@ struct launch {
     char *bundle; /* absolute; owned */
     struct config config;
     struct io_request io_request;
-    struct sandbox_dir dir;
+    struct new_sandbox sandbox;
     struct monitor monitor;
     struct io io;
-    struct proc daemon;
-    uint64_t daemon_start;
-    struct session session;
     struct attach attach;
     bool wrote_pid;
 };
@@ -124,18 +118,15 @@ static int make_sandbox(struct launch *l, struct err *err) {
     bool monitored = l->io_request.detach;
     int r = io_prepare(&l->io_request, &l->io, err);
     if (r == 0 && monitored) {
-        struct monitor_spec spec = {.dir = &l->dir, .container_id = l->id, .exec_id = "", .slave = l->io.slave};
+        struct monitor_spec spec = {.dir = &l->sandbox.dir, .container_id = l->id, .exec_id = "", .slave = l->io.slave};
         r = monitor_fork(&spec, &l->monitor, err);
     }
     if (r == 0)
-        r = sandbox_start_daemon(&l->dir, l->cli, l->bundle, &l->daemon, err);
-    if (r == 0 && proc_start_time(l->daemon.pid, &l->daemon_start) < 0)
-        l->daemon_start = 0; /* died already: the session will tell */
-    if (r == 0)
-        r = session_open(&l->session, &l->dir, l->config.rpc_timeout, err);
+        r = new_sandbox_start(&l->sandbox, l->cli, l->bundle, l->config.rpc_timeout, err);
     if (r < 0)
         return r;
-    l->attach = (struct attach){.session = &l->session, .id = l->id, .exec_id = "", .io = monitored ? NULL : &l->io};
+    l->attach =
+        (struct attach){.session = &l->sandbox.session, .id = l->id, .exec_id = "", .io = monitored ? NULL : &l->io};
     return attach_begin(&l->attach, err);
 }
 
@@ -146,7 +137,7 @@ static int make_container(struct launch *l, struct err *err) {
         restore = (struct task_restore){.images = l->options->restore->images,
                                         .work = l->options->restore->work,
                                         .criu = l->options->restore->criu};
-    int r = task_create(&l->session, l->id, l->bundle, pid, &l->io.pass, restore.images ? &restore : NULL,
+    int r = task_create(&l->sandbox.session, l->id, l->bundle, pid, &l->io.pass, restore.images ? &restore : NULL,
                         l->config.boot_timeout + l->config.rpc_timeout, err);
     if (r < 0)
         return r;
@@ -164,7 +155,7 @@ static int make_container(struct launch *l, struct err *err) {
 static void tell_if_vm_died(struct launch *l) {
     struct err cause = ERR_INIT;
     attach_end(&l->attach);
-    if (task_vm_died(&l->session, &cause))
+    if (task_vm_died(&l->sandbox.session, &cause))
         cli_report(l->cli, &cause);
 }
 
@@ -172,10 +163,10 @@ static int start_process(struct launch *l, struct err *err) {
     const struct launch_restore *restore = l->options->restore;
     struct progress progress = {0};
     if (!restore)
-        return task_start(&l->session, l->id, "", 0, err);
+        return task_start(&l->sandbox.session, l->id, "", 0, err);
     cleanup_free char *what = str_printf("restoring %s", l->id);
-    progress_begin(&progress, l->session.event, what ? what : "restoring");
-    int r = task_start(&l->session, l->id, "", l->config.checkpoint_timeout + l->config.rpc_timeout, err);
+    progress_begin(&progress, l->sandbox.session.event, what ? what : "restoring");
+    int r = task_start(&l->sandbox.session, l->id, "", l->config.checkpoint_timeout + l->config.rpc_timeout, err);
     progress_end(&progress);
     struct err e = ERR_INIT;
     /* It runs: that its figures cannot be shown is no reason to end it. */
@@ -205,13 +196,9 @@ static int start(struct launch *l, uint32_t *ret_status, struct err *err) {
     return r;
 }
 
-/* The directory, the daemon and the monitor go; what they left is logged, the error that led here is the caller's. */
+/* The sandbox and the monitor go; what they left is logged, the error that led here is the caller's. */
 static void tear_down(struct launch *l) {
-    struct err problem = ERR_INIT;
-    if (teardown_sandbox(&l->dir, &l->session, l->daemon.pid, l->daemon_start, &problem) < 0)
-        log_error("%s", problem.msg);
-    if (l->daemon.pid > 0)
-        proc_kill(&l->daemon); /* it has ended; this reaps it */
+    new_sandbox_remove(&l->sandbox);
     monitor_abort(&l->monitor);
     if (l->wrote_pid && l->io_request.detach)
         (void)unlink(l->options->pid_file);
@@ -220,10 +207,8 @@ static void tear_down(struct launch *l) {
 static void clear(struct launch *l) {
     attach_end(&l->attach);
     io_close(&l->io);
-    session_close(&l->session);
     monitor_abort(&l->monitor);
-    fd_close(l->daemon.pidfd);
-    sandbox_dir_close(&l->dir);
+    new_sandbox_close(&l->sandbox);
     free(l->bundle);
 }
 
@@ -232,7 +217,7 @@ static void remove_ended(struct launch *l) {
     struct err problem = ERR_INIT;
     if (l->options->keep)
         return;
-    if (!l->session.closed && task_delete(&l->session, l->id, "", NULL, &problem) < 0)
+    if (!l->sandbox.session.closed && task_delete(&l->sandbox.session, l->id, "", NULL, &problem) < 0)
         log_warn("cannot delete container %s: %s", l->id, problem.msg);
     tear_down(l);
 }
@@ -242,16 +227,15 @@ int launch(struct cli *cli, const struct launch_options *options, const char *id
         .cli = cli,
         .options = options,
         .id = id,
-        .dir = SANDBOX_DIR_NONE,
+        .sandbox = NEW_SANDBOX_NONE,
         .monitor = MONITOR_NONE,
         .io = IO_NONE,
-        .daemon = PROC_NONE,
     };
     uint32_t status = 0;
     int r = check(&l, err);
     if (r == 0) {
         signals_block();
-        r = sandbox_dir_make(cli->root, id, &l.dir, err);
+        r = sandbox_dir_make(cli->root, id, &l.sandbox.dir, err);
     }
     if (r == 0) {
         r = make_sandbox(&l, err);
@@ -259,7 +243,7 @@ int launch(struct cli *cli, const struct launch_options *options, const char *id
             r = make_container(&l, err);
         if (r == 0 && options->start)
             r = start(&l, &status, err);
-        int interrupt = l.session.interrupt;
+        int interrupt = l.sandbox.session.interrupt;
         attach_end(&l.attach);
         if (r < 0)
             tear_down(&l);

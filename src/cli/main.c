@@ -42,6 +42,34 @@ static int check_n_args(const struct cli_command *c, int n, struct err *err) {
     return err_set(err, EINVAL, "\"%s\" requires a maximum of %d argument(s)", c->name, c->max_args);
 }
 
+static int no_command(const struct cli *cli, const char *name) {
+    struct err err = ERR_INIT;
+    err_set(&err, EINVAL, "No help topic for '%s'", name);
+    cli_report(cli, &err);
+    return EXIT_NO_COMMAND;
+}
+
+/* Finds the command that is meant, through its group if it has one: *argv then begins with its own word. NULL: there is
+ * none of that name. */
+static const struct cli_command *find(int *argc, char ***argv) {
+    const struct cli_command *c = cli_find_command(NULL, (*argv)[0]);
+    if (!c || !c->group || *argc < 2 || (*argv)[1][0] == '-')
+        return c;
+    (*argc)--;
+    (*argv)++;
+    return strcmp((*argv)[0], "help") == 0 || strcmp((*argv)[0], "h") == 0 ? c : cli_find_command(c, (*argv)[0]);
+}
+
+/* A group alone: its help. */
+static int run_group(const struct cli_command *c, int argc, char **argv, struct err *err) {
+    bool help = false;
+    int r = options_parse(&c->options, NULL, argc, argv, &help, err);
+    if (r < 0)
+        printf("Incorrect Usage: %s\n\n", err->msg);
+    cli_print_help(c, stdout);
+    return r < 0 ? r : 0;
+}
+
 static int run_command(struct cli *cli, const struct cli_command *c, int argc, char **argv, struct err *err) {
     cleanup_free void *values = calloc(1, MAX(c->values_size, (size_t)1));
     bool help = false;
@@ -63,18 +91,13 @@ static int run_command(struct cli *cli, const struct cli_command *c, int argc, c
     return r;
 }
 
-static int no_command(const struct cli *cli, const char *name) {
-    struct err err = ERR_INIT;
-    err_set(&err, EINVAL, "No help topic for '%s'", name);
-    cli_report(cli, &err);
-    return EXIT_NO_COMMAND;
-}
-
-/* `help [COMMAND]` */
+/* `help [COMMAND…]` */
 static int help(const struct cli *cli, int argc, char **argv) {
-    const struct cli_command *c = argc > 1 ? cli_find_command(argv[1]) : NULL;
-    if (argc > 1 && !c)
-        return no_command(cli, argv[1]);
+    argc--;
+    argv++;
+    const struct cli_command *c = argc > 0 ? find(&argc, &argv) : NULL;
+    if (argc > 0 && !c)
+        return no_command(cli, argv[0]);
     cli_print_help(c, stdout);
     return 0;
 }
@@ -104,8 +127,10 @@ static int dispatch(struct cli *cli, int argc, char **argv, const struct cli_com
     argv += at;
     if (strcmp(argv[0], "help") == 0 || strcmp(argv[0], "h") == 0)
         return help(cli, argc, argv);
-    *ret_command = cli_find_command(argv[0]);
-    return *ret_command ? run_command(cli, *ret_command, argc, argv, err) : no_command(cli, argv[0]);
+    const struct cli_command *c = *ret_command = find(&argc, &argv);
+    if (!c)
+        return no_command(cli, argv[0]);
+    return c->group ? run_group(c, argc, argv, err) : run_command(cli, c, argc, argv, err);
 }
 
 /* Stdio that the caller closed would be replaced by the next file we open. */

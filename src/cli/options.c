@@ -20,6 +20,7 @@ static int set_flag(const struct option_row *row, const char *value, bool *field
         *field = false;
     else
         return err_set(err, EINVAL, "invalid boolean value \"%s\" for -%s", value, row->name);
+    *field ^= row->inverted;
     return 0;
 }
 

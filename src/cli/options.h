@@ -25,12 +25,12 @@ enum option_kind {
 };
 
 struct option_row {
-    const char *name;
-    char letter; /* 0: none */
-    enum option_kind kind;
-    size_t offset; /* of the field in the values' struct */
-    const char *help;
+    const char *name, *help;
     const char *alias; /* another name; NULL: none. Not shown in the help */
+    size_t offset;     /* of the field in the values' struct */
+    enum option_kind kind;
+    char letter;   /* 0: none */
+    bool inverted; /* a flag that is on by default: the field is set by "--name=false" */
 };
 
 /* A row for `field` of `type`. */

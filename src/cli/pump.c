@@ -21,7 +21,7 @@ struct pump {
     void *userdata;
     size_t at, len; /* unwritten: buf[at] … buf[len - 1] */
     bool done;
-    char buf[PUMP_BUFFER];
+    char buf[PUMP_BUFFER + PUMP_ROOM];
 };
 
 static void enable(struct side *s, bool on) {
@@ -52,7 +52,7 @@ static bool in_background(int fd) {
 }
 
 static void fill(struct pump *p) {
-    ssize_t n = read(p->from.fd, p->buf, sizeof(p->buf));
+    ssize_t n = read(p->from.fd, p->buf, PUMP_BUFFER);
     int error = n < 0 ? errno : 0;
     if (error == EAGAIN || error == EINTR)
         return;
@@ -63,12 +63,13 @@ static void fill(struct pump *p) {
     /* EIO of a pty: its other side was closed, the usual end. */
     if (error && error != EIO && error != ECONNRESET)
         log_warn("cannot read from fd %d: %s", p->from.fd, strerror(error));
-    if (n <= 0 || (p->ops->filter && p->ops->filter(p->buf, (size_t)n, p->userdata))) {
+    size_t len = n > 0 ? (size_t)n : 0;
+    if (n <= 0 || (p->ops->filter && p->ops->filter(p->buf, &len, p->userdata))) {
         finish(p);
         return;
     }
     p->at = 0;
-    p->len = (size_t)n;
+    p->len = len;
     turn(p);
 }
 

@@ -15,13 +15,14 @@
 #include "base/util.h"
 
 #define PUMP_BUFFER ((size_t)64 << 10)
+#define PUMP_ROOM 64 /* bytes that a filter may add to what was read */
 
 struct pump;
 
 struct pump_ops {
-    /* Sees what was read before it is passed on and may stop the pump by returning true (the bytes are dropped then).
-     * May be NULL. */
-    bool (*filter)(const char *buf, size_t len, void *userdata);
+    /* Sees what was read before it is passed on and may change it: take bytes away to put them back later, up to
+     * PUMP_ROOM more than came. It may stop the pump by returning true (the bytes are dropped then). May be NULL. */
+    bool (*filter)(char *buf, size_t *len, void *userdata);
     /* The source is at its end and everything is written, or one side failed, or the filter stopped it. Once, from the
      * loop; the fds are still open. May be NULL. */
     void (*done)(struct pump *p, void *userdata);

@@ -209,6 +209,19 @@ int task_info(struct session *s, Stasis__Sandbox__V1__InfoResponse **ret, struct
     return session_call(s, sandbox, "Info", &req.base, NULL, 0, 0, (ProtobufCMessage **)ret, err);
 }
 
+int task_has_terminal(struct session *s, const char *id, const char *exec_id, bool *ret, struct err *err) {
+    Containerd__Task__V2__StateRequest req = CONTAINERD__TASK__V2__STATE_REQUEST__INIT;
+    ProtobufCMessage *reply = NULL;
+    req.id = TEXT(id);
+    req.exec_id = TEXT(exec_id);
+    int r = session_call(s, task, "State", &req.base, NULL, 0, 0, &reply, err);
+    if (r < 0)
+        return r;
+    *ret = ((const Containerd__Task__V2__StateResponse *)reply)->terminal;
+    protobuf_c_message_free_unpacked(reply, NULL);
+    return 0;
+}
+
 bool task_vm_died(struct session *s, struct err *err) {
     Stasis__Sandbox__V1__InfoResponse *info = NULL;
     if (task_info(s, &info, NULL) < 0)
