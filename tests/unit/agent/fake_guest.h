@@ -10,7 +10,7 @@
 struct guest {
     struct fixture *f;
     struct agent a;
-    char *crun, *ops, *bundles, *root, *share, *conf, *work, *criu;
+    char *crun, *ops, *bundles, *root, *share, *conf, *work, *yard, *criu;
     struct tmpdir cgroup; /* path only as far as it fits; fd is what counts */
 };
 
@@ -27,6 +27,7 @@ static inline int guest_setup(void **state) {
     g->share = tmpdir_path(f->dir, "share");
     g->conf = tmpdir_path(f->dir, "criu/default.conf");
     g->work = tmpdir_path(f->dir, "criu/work");
+    g->yard = tmpdir_path(f->dir, "criu/cgroups");
     g->criu = tmpdir_path(f->dir, "fake-criu");
     g->a = (struct agent){
         .event = f->event,
@@ -35,10 +36,14 @@ static inline int guest_setup(void **state) {
         .bundle_dir = g->bundles,
         .namespace_dir = g->bundles,
         .cgroup_root = g->root,
-        .criu = {.conf_path = g->conf, .work_path = g->work},
+        .criu = {.conf_path = g->conf, .work_path = g->work, .yard_path = g->yard},
         .criu_path = g->criu,
         .share_dir = g->share,
     };
+    /* As if CRIU's yard were mounted already. */
+    cleanup_free char *unified = path_join(g->yard, "unified/cgroup.procs");
+    if (path_mkdirs(unified, 0755, NULL) < 0)
+        abort();
     /* The path of this process's own cgroup, which that of its children is, too. */
     cleanup_free char *text = NULL, *path = NULL, *full = NULL;
     if (file_read_at(AT_FDCWD, "/proc/self/cgroup", 65536, &text, NULL, NULL) < 0 || cgroup_path_parse(text, &path) < 0)
@@ -90,6 +95,7 @@ static inline int guest_teardown(void **state) {
     free(g->share);
     free(g->conf);
     free(g->work);
+    free(g->yard);
     free(g->criu);
     free(g->a.criu_check);
     free(g);

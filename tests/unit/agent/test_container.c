@@ -219,7 +219,7 @@ static void test_pause(void **state) {
     struct container *c = guest_container(g, "c1");
     struct outcome p = {0}, e = {0};
     guest_write(g, "cgroup.events", "populated 1\nfrozen 0\n");
-    assert_int_equal(container_resume(c, NULL), -EBUSY);
+    assert_int_equal(container_resume(c, NULL), 0); /* it runs: nothing to do */
     /* An exec under way goes first. */
     tmpdir_write(g->f->dir, "wait-exec", "");
     assert_int_equal(guest_exec(c, "e1", &e), 0);

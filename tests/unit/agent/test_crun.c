@@ -2,6 +2,7 @@
 #include "agent/crun.h"
 #include "support.h"
 
+#include <fcntl.h>
 #include <pty.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -202,10 +203,36 @@ static void test_terminal(void **state) {
     free_crun(&c);
 }
 
+/* crun, and so what it runs, gets the library; nothing else in the agent does. */
+static void test_preload(void **state) {
+    struct fixture *f = *state;
+    struct crun c = new_crun(f);
+    struct crun_request req = CRUN_REQUEST_INIT;
+    struct result res = {0};
+    free((char *)c.path);
+    c.path = tmpdir_path(f->dir, "crun-env");
+    cleanup_free char *text = str_printf("#!/bin/sh\nprintf %%s \"$LD_PRELOAD\" >%s.seen\n", c.path);
+    cleanup_free char *seen = NULL;
+    int fd = open(c.path, O_WRONLY | O_CREAT | O_CLOEXEC, 0700);
+    assert_int_equal(fd_write_all(fd, text, strlen(text)), 0);
+    fd_close(fd);
+    req.args[0] = "checkpoint";
+    req.id = "c1";
+    req.preload = "/nonexistent/stasis.so"; /* the loader goes on without it */
+    assert_int_equal(crun_run(&c, &req, on_done, &res, NULL), 0);
+    RUN_UNTIL(f->event, res.n);
+    assert_int_equal(res.code, 0);
+    assert_int_equal(file_read_at(f->dir->fd, "crun-env.seen", 256, &seen, NULL, NULL), 0);
+    assert_string_equal(seen, "/nonexistent/stasis.so");
+    assert_null(getenv("LD_PRELOAD"));
+    free_crun(&c);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         FIXTURE_TEST(test_plain),          FIXTURE_TEST(test_process),  FIXTURE_TEST(test_failures),
         FIXTURE_TEST(test_parallel_bound), FIXTURE_TEST(test_deadline), FIXTURE_TEST(test_terminal),
+        FIXTURE_TEST(test_preload),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -156,14 +156,31 @@ static void two(void **state) {
 
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
+static void a_closed_network(void **state) {
+    const struct pinned *p = *state;
+    static const char head[] =
+        "Inter-|   Receive                                                |  Transmit\n"
+        " face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs\n";
+    char table[512];
+    snprintf(table, sizeof(table), "%s    lo:       0       0    0    0\n", head);
+    assert_true(namespaces_is_only_loopback(table));
+    snprintf(table, sizeof(table), "%s    lo:       0       0\n  eth0:       0       0\n", head);
+    assert_false(namespaces_is_only_loopback(table));
+    snprintf(table, sizeof(table), "%s   lo2:       0       0\n", head);
+    assert_false(namespaces_is_only_loopback(table));
+    assert_false(namespaces_is_only_loopback(head));
+    assert_false(namespaces_is_only_loopback(""));
+
+    assert_true(namespaces_network_is_closed(p->pid));
+    assert_false(namespaces_network_is_closed(getpid()));
+    assert_false(namespaces_network_is_closed(0x3fffffff));
+}
+
 int main(void) {
     if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
         return EXIT_SKIPPED;
     const struct CMUnitTest tests[] = {
-        TEST(pins),
-        TEST(unpins_what_is_not_there),
-        TEST(a_dead_process),
-        TEST(two),
+        TEST(pins), TEST(unpins_what_is_not_there), TEST(a_dead_process), TEST(two), TEST(a_closed_network),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

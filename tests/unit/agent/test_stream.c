@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/stream.h"
+#include "base/fd.h"
 #include "support.h"
 
 #include <pty.h>
@@ -84,6 +85,55 @@ static void test_read(void **state) {
     }
     assert_int_equal(r.fd, -1);
     reader_close(&r);
+}
+
+/* While held nothing leaves the pipe, also for a read that is abandoned; then all of it comes, once. */
+static void test_read_held(void **state) {
+    struct fixture *f = *state;
+    struct reader r = READER_NONE;
+    struct read_result res = {0};
+    int fd;
+    open_reader(f, &r, &fd);
+    assert_int_equal(reader_read(&r, 100, on_read, &res, NULL), 0);
+    reader_hold(&r, true);
+    assert_int_equal(write(fd, "abc", 3), 3);
+    assert_int_equal(sd_event_run(f->event, 0), 0);
+    reader_end(&r);
+    assert_int_equal(res.n, 0);
+    reader_void(&r);
+    assert_int_equal(res.code, ECANCELED);
+    assert_int_equal(reader_read(&r, 100, on_read, &res, NULL), 0);
+    assert_int_equal(res.n, 1);
+    reader_hold(&r, false);
+    assert_int_equal(res.n, 2);
+    assert_int_equal(res.len, 3);
+    assert_memory_equal(res.data, "abc", 3);
+    close(fd);
+    assert_int_equal(reader_read(&r, 100, on_read, &res, NULL), 0);
+    assert_int_equal(res.n, 3);
+    assert_int_equal(res.len, 0);
+    reader_close(&r);
+    free(res.data);
+}
+
+static void test_write_held(void **state) {
+    struct fixture *f = *state;
+    struct writer w = WRITER_NONE;
+    struct write_result res = {0};
+    char buf[8];
+    int fd;
+    open_writer(f, &w, &fd);
+    assert_int_equal(fd_set_nonblock(fd, true), 0);
+    writer_hold(&w, true);
+    assert_int_equal(writer_write(&w, "abc", 3, on_written, &res, NULL), 0);
+    assert_int_equal(res.n, 0);
+    assert_int_equal(read(fd, buf, sizeof(buf)), -1);
+    writer_hold(&w, false);
+    assert_int_equal(res.n, 1);
+    assert_int_equal(res.written, 3);
+    assert_int_equal(read(fd, buf, sizeof(buf)), 3);
+    writer_close(&w);
+    close(fd);
 }
 
 static void test_read_errors(void **state) {
@@ -274,7 +324,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         FIXTURE_TEST(test_read),       FIXTURE_TEST(test_read_errors), FIXTURE_TEST(test_read_void),
         FIXTURE_TEST(test_write),      FIXTURE_TEST(test_write_slow),  FIXTURE_TEST(test_write_reader_gone),
-        FIXTURE_TEST(test_write_void), FIXTURE_TEST(test_terminal),
+        FIXTURE_TEST(test_write_void), FIXTURE_TEST(test_terminal),    FIXTURE_TEST(test_read_held),
+        FIXTURE_TEST(test_write_held),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -51,6 +51,18 @@ static void wrap_puts_the_context_before(void **state) {
     assert_int_equal(err_wrap(NULL, "x"), -EIO);
 }
 
+static void wrap_once_does_not_repeat(void **state) {
+    (void)state;
+    struct err e = ERR_INIT;
+    err_set(&e, EIO, "the machine died");
+    assert_int_equal(err_wrap_once(&e, "cannot freeze box", "b1"), -EIO);
+    assert_string_equal(e.msg, "cannot freeze box b1: the machine died");
+    assert_int_equal(err_wrap_once(&e, "cannot freeze box", "b1"), -EIO);
+    assert_string_equal(e.msg, "cannot freeze box b1: the machine died");
+    err_wrap_once(&e, "cannot freeze box", "b2");
+    assert_string_equal(e.msg, "cannot freeze box b2: cannot freeze box b1: the machine died");
+}
+
 static void append_puts_details_last(void **state) {
     (void)state;
     struct err e = ERR_INIT;
@@ -104,6 +116,7 @@ int main(void) {
         cmocka_unit_test(set_never_returns_success),
         cmocka_unit_test(errno_appends_its_text),
         cmocka_unit_test(wrap_puts_the_context_before),
+        cmocka_unit_test(wrap_once_does_not_repeat),
         cmocka_unit_test(append_puts_details_last),
         cmocka_unit_test(long_messages_are_cut),
         cmocka_unit_test(control_characters_do_not_reach_a_terminal),

@@ -18,6 +18,10 @@ static inline void message_print(const ProtobufCMessage *m, const char *prefix, 
             size_t n = *(const size_t *)(const void *)((const char *)m + f->quantifier_offset);
             for (size_t k = 0; k < n && f->type == PROTOBUF_C_TYPE_STRING; k++)
                 fprintf(out, "%s%s=%s\n", prefix, f->name, (*(char **const *)(const void *)at)[k]);
+            for (size_t k = 0; k < n && f->type == PROTOBUF_C_TYPE_MESSAGE; k++) {
+                cleanup_free char *inner = str_printf("%s%s[%zu].", prefix, f->name, k);
+                message_print((*(ProtobufCMessage * *const *)(const void *)at)[k], inner, out);
+            }
         } else if (f->type == PROTOBUF_C_TYPE_STRING) {
             const char *text = *(const char *const *)(const void *)at;
             if (*text)

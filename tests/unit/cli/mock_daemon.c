@@ -4,7 +4,8 @@
  * "guest" is this host and a container's process a child of this program. What it got is left in the bundle for the
  * tests to look at (update.json, checkpoint.txt, create.txt). A checkpoint is made of the fixtures' images; a restore
  * starts the spec's process. The annotation "mock" of the spec makes it misbehave: "die" (at Create), "fail" (Create
- * answers with an error), "hang" (Create is never answered), "nodump" (Checkpoint fails).
+ * answers with an error), "hang" (Create is never answered), "nodump" (Checkpoint fails). mock_snapshot.h has
+ * snapshots.
  */
 #include <fcntl.h>
 #include <pty.h>
@@ -42,6 +43,9 @@ struct process {
     int master;
     struct winsize size;
     struct pump *in, *out;
+    /* Of a restored one: the ends that are ours of its stdio, and what an attached client gave for each. */
+    int hold[3], client[3];
+    struct pump *relay[3];
     pid_t pid, host_pid;
     uint32_t status;
     sd_event_source *child, *host;
@@ -99,9 +103,21 @@ static struct process *find_or_fail(struct mock *m, const char *exec_id, struct 
 
 /* Exit: told when it has happened and the output is out. */
 
+/* Forgets the client that is attached. */
+static void let_go(struct process *p) {
+    for (int i = 0; i < 3; i++) {
+        p->relay[i] = pump_free(p->relay[i]);
+        p->client[i] = fd_close(p->client[i]);
+    }
+}
+
 static void tell(struct process *p) {
     if (!p->exited || (p->out && !*pump_done(p->out)))
         return;
+    for (int i = 1; i < 3; i++)
+        if (p->relay[i] && !*pump_done(p->relay[i]))
+            return;
+    let_go(p);
     p->fds[0] = fd_close(p->fds[0]);
     p->fds[1] = fd_close(p->fds[1]);
     for (size_t i = 0; i < p->n_waiters; i++) {
@@ -222,7 +238,13 @@ static struct process *add(struct mock *m, const char *exec_id, json_t *spec, bo
         struct process *p = &m->processes[i];
         if (p->used)
             continue;
-        *p = (struct process){.mock = m, .used = true, .terminal = terminal, .master = -1, .spec = spec};
+        *p = (struct process){.mock = m,
+                              .used = true,
+                              .terminal = terminal,
+                              .master = -1,
+                              .spec = spec,
+                              .hold = {-1, -1, -1},
+                              .client = {-1, -1, -1}};
         p->size.ws_col = (unsigned short)width;
         p->size.ws_row = (unsigned short)height;
         p->host_pid = (pid_t)host_pid;
@@ -240,6 +262,9 @@ static void drop(struct process *p) {
     sd_event_source_disable_unref(p->host);
     pump_free(p->in);
     pump_free(p->out);
+    let_go(p);
+    for (size_t i = 0; i < 3; i++)
+        p->hold[i] = fd_close(p->hold[i]);
     if (p->pid > 0 && !p->exited)
         kill(p->pid, SIGKILL);
     for (size_t i = 0; i < p->n_waiters; i++) {
@@ -523,17 +548,35 @@ static void handle_console(struct ttrpc_request *req, const ProtobufCMessage *ms
         ttrpc_reply(req, NULL);
 }
 
+#include "mock_snapshot.h"
+
 static const struct ttrpc_handler task_handlers[] = {
-    {"Create", handle_create},         {"Start", handle_start},       {"Delete", handle_delete},
-    {"Pause", handle_pause},           {"Resume", handle_resume},     {"Kill", handle_kill},
-    {"Checkpoint", handle_checkpoint}, {"Exec", handle_exec},         {"Wait", handle_wait},
-    {"Update", handle_update},         {"ResizePty", handle_resize},  {"Stats", handle_stats},
-    {"Connect", handle_connect},       {"Shutdown", handle_shutdown}, {NULL, NULL},
+    {"Create", handle_create},
+    {"Start", handle_start},
+    {"Delete", handle_delete},
+    {"Pause", handle_pause},
+    {"Resume", handle_resume},
+    {"Kill", handle_kill},
+    {"Checkpoint", handle_checkpoint},
+    {"Exec", handle_exec},
+    {"Wait", handle_wait},
+    {"Update", handle_update},
+    {"ResizePty", handle_resize},
+    {"Stats", handle_stats},
+    {"Connect", handle_connect},
+    {"Shutdown", handle_shutdown},
+    {"State", handle_state},
+    {NULL, NULL},
 };
 static const struct ttrpc_handler sandbox_handlers[] = {{"Info", handle_info},
                                                         {"Check", handle_check},
                                                         {"Console", handle_console},
                                                         {"Processes", handle_processes},
+                                                        {"Snapshot", handle_snapshot},
+                                                        {"RestoreSnapshot", handle_restore_snapshot},
+                                                        {"Attach", handle_attach},
+                                                        {"Detach", handle_detach},
+                                                        {"BuildTemplate", handle_build_template},
                                                         {NULL, NULL}};
 static const struct ttrpc_service task_service = {.desc = &containerd__task__v2__task__descriptor,
                                                   .handlers = task_handlers};

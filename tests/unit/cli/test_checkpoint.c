@@ -30,6 +30,7 @@ static void helps(void **state) {
         "--lsm-profile value",
         "--print-stats",
         "--export value, -e value",
+        "--rootfs-image value",
         "--wait-exec",
     };
     for (size_t i = 0; i < ARRAY_SIZE(flags); i++)
@@ -99,6 +100,9 @@ static void refuses(void **state) {
     for (size_t i = 0; i < ARRAY_SIZE(conflicts); i++)
         RUN(p, NULL, 1, "", "--export cannot be used with --pre-dump, --parent-path or --image-path", "checkpoint",
             "--export", good, "c1", conflicts[i][0], conflicts[i][1]);
+    RUN(p, NULL, 1, "", "--rootfs-image: needs a name, and --export", "checkpoint", "--rootfs-image", "x", "c1");
+    RUN(p, NULL, 1, "", "--rootfs-image: needs a name, and --export", "checkpoint", "--export", good, "--rootfs-image",
+        "", "c1");
     RUN(p, NULL, 1, "", "--manage-cgroups-mode: must be soft, full, strict or ignore", "checkpoint",
         "--manage-cgroups-mode", "", "c1");
     static const char *const paths[] = {"", ".", "..", "/", "/tmp/.."};

@@ -25,21 +25,27 @@ static void maps_exit_codes(void **state) {
     assert_int_equal(code_of(NULL, ENOENT, nf), 1);
 }
 
-/* A row that is incomplete would only be noticed by whoever uses it. */
-static void commands_are_complete(void **state) {
-    (void)state;
-    size_t n = 0;
-    for (const struct cli_command *const *p = cli_commands; *p; p++, n++) {
+/* A row that is incomplete would only be noticed by whoever uses it. Returns how many there are. */
+static size_t check_commands(const struct cli_command *group) {
+    size_t n = 0, len = group ? strlen(group->name) : 0;
+    for (const struct cli_command *const *p = group ? group->group : cli_commands; *p; p++, n++) {
         const struct cli_command *c = *p;
-        assert_ptr_equal(cli_find_command(c->name), c);
-        assert_non_null(c->arguments);
+        if (group)
+            assert_true(strncmp(c->name, group->name, len) == 0 && c->name[len] == ' ');
+        assert_ptr_equal(cli_find_command(group, c->name + (group ? len + 1 : 0)), c);
         assert_true(c->summary && *c->summary);
+        if (p[1])
+            assert_true(strcmp(c->name, p[1]->name) < 0);
+        if (c->group) {
+            assert_null(c->run);
+            assert_true(check_commands(c) > 0);
+            continue;
+        }
+        assert_non_null(c->arguments);
         assert_true(c->run != NULL);
         assert_true(c->max_args < 0 || c->max_args >= c->min_args);
         assert_true(c->options.n <= OPTIONS_MAX);
         assert_true(c->options.n == 0 || c->values_size > 0);
-        if (p[1])
-            assert_true(strcmp(c->name, p[1]->name) < 0);
         for (size_t i = 0; i < c->options.n; i++) {
             const struct option_row *row = &c->options.rows[i];
             assert_true(*row->name && *row->help);
@@ -51,8 +57,16 @@ static void commands_are_complete(void **state) {
             }
         }
     }
-    assert_int_equal(n, 19);
-    assert_null(cli_find_command("checkpointx"));
+    return n;
+}
+
+static void commands_are_complete(void **state) {
+    (void)state;
+    assert_int_equal(check_commands(NULL), 22);
+    assert_null(cli_find_command(NULL, "checkpointx"));
+    assert_null(cli_find_command(NULL, "snapshot create"));
+    assert_null(cli_find_command(&command_snapshot, "createx"));
+    assert_null(cli_find_command(&command_run, "create"));
 }
 
 /* The flags that callers of runc use. */
@@ -73,9 +87,10 @@ static void has_the_flags_of_runc(void **state) {
         {"update", "resources blkio-weight cpu-period cpu-quota cpu-share cpu-rt-period cpu-rt-runtime cpuset-cpus "
                    "cpuset-mems memory memory-reservation memory-swap pids-limit l3-cache-schema mem-bw-schema"},
         {"spec", "bundle rootless"},
+        {"attach", "detach-keys no-stdin sig-proxy"},
     };
     for (size_t i = 0; i < ARRAY_SIZE(want); i++) {
-        const struct cli_command *c = cli_find_command(want[i].command);
+        const struct cli_command *c = cli_find_command(NULL, want[i].command);
         cleanup_free char *flags = strdup(want[i].flags);
         char *save = NULL;
         for (char *f = strtok_r(flags, " ", &save); f; f = strtok_r(NULL, " ", &save)) {
@@ -100,6 +115,10 @@ static void prints_help(void **state) {
         assert_non_null(strstr(all, (*c)->name));
     assert_non_null(strstr(all, "--log-format value"));
     free(all);
+    CAPTURE(group, cli_print_help(&command_snapshot, out));
+    assert_non_null(strstr(group, "   stasis snapshot command [command options] [arguments...]\n"));
+    assert_non_null(strstr(group, "\n   create "));
+    free(group);
 }
 
 int main(void) {

@@ -21,10 +21,10 @@ static void on_done(struct pump *p, void *userdata) {
     ((struct end *)userdata)->done = true;
 }
 
-static bool on_filter(const char *buf, size_t len, void *userdata) {
+static bool on_filter(char *buf, size_t *len, void *userdata) {
     (void)buf;
     struct end *e = userdata;
-    e->seen += len;
+    e->seen += *len;
     return e->stop_at && e->seen >= e->stop_at;
 }
 

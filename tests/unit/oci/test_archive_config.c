@@ -3,9 +3,12 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
+
+#include "base/json.h"
 
 static void round_trip(void **state) {
     (void)state;
@@ -125,6 +128,7 @@ static void engines(void **state) {
         {"{\"annotations\":{}}", "containerd"},
         {"{\"annotations\":{\"io.container.manager\":\"libpod\"}}", "podman"},
         {"{\"annotations\":{\"io.container.manager\":\"cri-o\"}}", "cri-o"},
+        {"{\"annotations\":{\"io.container.manager\":\"stasis\"}}", "stasis"},
         {"{\"annotations\":{\"io.container.manager\":\"other\"}}", "containerd"},
     };
     const char *engine = NULL;
@@ -137,11 +141,90 @@ static void engines(void **state) {
     assert_string_equal(e.msg, "spec.dump.annotations: must be an object");
 }
 
+/* What CRI-O reads of a config.dump and a spec.dump, and containerd's CRI writes into a specification. */
+static void fills_from_annotations(void **state) {
+    (void)state;
+    static const char crio[] = "{\"annotations\":{\"io.kubernetes.cri-o.Name\":\"k8s_web_0\","
+                               "\"io.kubernetes.cri-o.Image\":\"busybox\",\"io.kubernetes.cri-o.ImageRef\":\"abc\","
+                               "\"io.kubernetes.cri-o.ImageName\":\"docker.io/library/busybox:1\"},"
+                               "\"mounts\":[{\"destination\":\"/dev/shm\",\"type\":\"bind\"}]}";
+    static const char cri[] = "{\"annotations\":{\"io.kubernetes.cri.container-name\":\"web\","
+                              "\"io.kubernetes.cri.image-name\":\"docker.io/library/busybox:1\"},"
+                              "\"mounts\":[{\"destination\":\"/dev/shm\",\"type\":\"tmpfs\"}]}";
+    struct err e = ERR_INIT;
+    {
+        cleanup_archive_config struct archive_config c = {0};
+        cleanup_json json_t *spec = json_loads(crio, 0, NULL), *out = NULL;
+        assert_int_equal(archive_config_from_spec(spec, &c, &e), 0);
+        cleanup_free char *text = archive_config_text(&c);
+        out = json_loads(text, 0, NULL);
+        static const char *const wanted[][2] = {{"name", "k8s_web_0"},
+                                                {"rootfsImage", "busybox"},
+                                                {"rootfsImageRef", "abc"},
+                                                {"rootfsImageID", "abc"},
+                                                {"rootfsImageName", "docker.io/library/busybox:1"}};
+        for (size_t i = 0; i < ARRAY_SIZE(wanted); i++)
+            assert_string_equal(json_string_value(json_object_get(out, wanted[i][0])), wanted[i][1]);
+        assert_true(json_is_false(json_object_get(out, "NoShm")));
+    }
+    {
+        /* What is set stays. */
+        cleanup_archive_config struct archive_config c = {.rootfs_image_name = strdup("mine")};
+        cleanup_json json_t *spec = json_loads(cri, 0, NULL);
+        assert_int_equal(archive_config_from_spec(spec, &c, &e), 0);
+        assert_string_equal(c.name, "web");
+        assert_string_equal(c.rootfs_image_name, "mine");
+        assert_null(c.rootfs_image_id);
+        assert_true(c.own_shm);
+    }
+    cleanup_archive_config struct archive_config c = {0};
+    cleanup_json json_t *bad = json_pack("{s:{s:s}}", "annotations", "io.kubernetes.cri-o.Name", "a\nb");
+    assert_int_equal(archive_config_from_spec(bad, &c, &e), -EINVAL);
+    assert_string_equal(e.msg, "spec.dump.annotations.io.kubernetes.cri-o.Name: has control characters");
+}
+
+static void annotates(void **state) {
+    (void)state;
+#define MANAGED "\"io.container.manager\":\"stasis\""
+#define CRIO_KEY "\"io.kubernetes.cri-o.Annotations\":\"{}\""
+#define CRI_KEY "\"io.kubernetes.cri.container-name\":\"a\\\"b\""
+    static const struct {
+        const char *from, *to;
+    } cases[] = {
+        {"{}", "{\"annotations\":{" MANAGED "," CRIO_KEY "," CRI_KEY "}}"},
+        {" {\"a\":18446744073709551615}",
+         " {\"annotations\":{" MANAGED "," CRIO_KEY "," CRI_KEY "},\"a\":18446744073709551615}"},
+        {"{\"b\":[1], \"annotations\" :\n{}}",
+         "{\"b\":[1], \"annotations\" :\n{" MANAGED "," CRIO_KEY "," CRI_KEY "}}"},
+        {"{\"annotations\": null,\"c\":2}", "{\"annotations\": {" MANAGED "," CRIO_KEY "," CRI_KEY "},\"c\":2}"},
+        /* Of the same name, and elsewhere. */
+        {"{\"x\":{\"annotations\":{}},\"y\":\"\\\"annotations\\\":{\",\"annotations\":{\"k\":\"v\"}}",
+         "{\"x\":{\"annotations\":{}},\"y\":\"\\\"annotations\\\":{\",\"annotations\":{" MANAGED "," CRIO_KEY
+         "," CRI_KEY ",\"k\":\"v\"}}"},
+        {"{\"annotations\":{\"io.container.manager\":\"libpod\"}}",
+         "{\"annotations\":{" CRIO_KEY ",\"io.container.manager\":\"libpod\"}}"},
+        {"{\"annotations\":{" MANAGED "," CRIO_KEY "}}", "{\"annotations\":{" MANAGED "," CRIO_KEY "}}"},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        cleanup_free char *text = NULL;
+        struct err e = ERR_INIT;
+        if (archive_spec_annotate(cases[i].from, "a\"b", &text, &e) < 0)
+            fail_msg("%s", e.msg);
+        assert_string_equal(text, cases[i].to);
+        cleanup_json json_t *v = NULL;
+        assert_int_equal(json_parse("it", text, strlen(text), &v, &e), 0);
+    }
+    char *text = NULL;
+    assert_int_equal(archive_spec_annotate("{\"annotations\":[]}", "a", &text, NULL), -EINVAL);
+    assert_null(text);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(round_trip), cmocka_unit_test(reads_what_others_write),
         cmocka_unit_test(refuses),    cmocka_unit_test(times),
-        cmocka_unit_test(engines),
+        cmocka_unit_test(engines),    cmocka_unit_test(fills_from_annotations),
+        cmocka_unit_test(annotates),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -186,6 +186,26 @@ static void opaque_directories(void **state) {
     }
 }
 
+/* Overlay marks the topmost directory alone: what those below it hide has to be listed too. */
+static void directories_in_an_opaque_one(void **state) {
+    struct tmpdir *t = *state;
+    cleanup_strv struct strv deleted = {0};
+    cleanup_free char *usr = tmpdir_path(t, "upper/usr");
+    static const char *const dirs[] = {"upper/usr", "upper/usr/bin", "upper/usr/bin/deep", "lower",
+                                       "lower/usr", "lower/usr/bin", "lower/usr/bin/deep"};
+    for (size_t i = 0; i < ARRAY_SIZE(dirs); i++)
+        assert_int_equal(mkdirat(t->fd, dirs[i], 0755), 0);
+    if (setxattr(usr, OPAQUE, "y", 1, 0) < 0)
+        skip();
+    tmpdir_write(t, "lower/usr/bin/tool", "");
+    tmpdir_write(t, "lower/usr/bin/deep/old", "");
+    tmpdir_write(t, "upper/usr/bin/deep/new", "");
+    write_diff(t, &deleted, NULL);
+    assert_int_equal(deleted.n, 2);
+    assert_string_equal(deleted.v[0], "/usr/bin/tool");
+    assert_string_equal(deleted.v[1], "/usr/bin/deep/old");
+}
+
 static void what_cannot_be_taken_along(void **state) {
     struct tmpdir *t = *state;
     cleanup_strv struct strv notes = {0};
@@ -496,6 +516,7 @@ int main(void) {
         T(round_trip),
         T(whiteouts_become_a_list),
         T(opaque_directories),
+        T(directories_in_an_opaque_one),
         T(what_cannot_be_taken_along),
         T(refuses_overlays_that_split_files),
         T(writing_is_bounded),

@@ -18,7 +18,9 @@ static struct oci_sandbox_state make_state(void) {
                                                    .pid = 77,
                                                    .created_wall_usec = UINT64_C(1767323045123456),
                                                    .owner = 0,
-                                                   .annotations = json_pack("{s:s}", "a.b", "c")};
+                                                   .annotations = json_pack("{s:s}", "a.b", "c"),
+                                                   .cgroups_path = strdup("/stasis-test/box1"),
+                                                   .scratch = strdup("/ck/.1.abcdef")};
     s.containers[1] = (struct oci_container_state){.id = strdup("ctr2"),
                                                    .bundle = strdup("/b2"),
                                                    .rootfs = strdup("/r2"),
@@ -61,6 +63,8 @@ static void round_trip(void **state) {
         assert_true(x->created_wall_usec == y->created_wall_usec);
         assert_int_equal(x->exit_status, y->exit_status);
         assert_true(x->owner == y->owner);
+        assert_string_equal(x->cgroups_path ? x->cgroups_path : "", y->cgroups_path ? y->cgroups_path : "");
+        assert_string_equal(x->scratch ? x->scratch : "", y->scratch ? y->scratch : "");
         assert_true(!x->annotations ? !y->annotations : json_equal(x->annotations, y->annotations));
     }
 }
@@ -128,6 +132,11 @@ static void damage(void **state) {
         {"containers.1.stasis.created", "-1", "containers[1].stasis.created: must be"},
         {"containers.1.stasis.exitStatus", "4294967296", "containers[1].stasis.exitStatus: must be"},
         {"containers.1.stasis.owner", "4294967296", "containers[1].stasis.owner: must be"},
+        {"containers.0.stasis.scratch", "7", "containers[0].stasis.scratch: must be a string"},
+        {"containers.0.stasis.scratch", "\"/\"", "containers[0].stasis.scratch: is not the path"},
+        {"containers.0.stasis.scratch", "\"/home\"", "containers[0].stasis.scratch: is not the path"},
+        {"containers.0.stasis.scratch", "\"/x/../.y\"", "containers[0].stasis.scratch: is not the path"},
+        {"containers.0.stasis.cgroupsPath", "[]", "containers[0].stasis.cgroupsPath: must be a string"},
         {"containers.0.annotations", "[]", "containers[0].annotations: must be an object"},
         {"containers.0.annotations", "{\"k\":1}", "containers[0].annotations[\"k\"]: must be a string"},
     };
@@ -222,6 +231,20 @@ static void as_runc_prints_it(void **state) {
     assert_string_equal(json_string_value(json_object_get(w, "owner")), "4294967294");
 }
 
+static void what_is_outside_goes(void **state) {
+    struct tmpdir *t = *state;
+    cleanup_sandbox_state struct oci_sandbox_state s = make_state();
+    assert_int_equal(mkdirat(t->fd, ".scratch", 0700), 0);
+    assert_int_equal(mkdirat(t->fd, "stays", 0700), 0);
+    tmpdir_write(t, ".scratch/pages-1.img", "half");
+    free(s.containers[0].scratch);
+    s.containers[0].scratch = tmpdir_path(t, ".scratch");
+    oci_sandbox_state_remove_outside(&s);
+    assert_int_equal(faccessat(t->fd, ".scratch", F_OK, 0), -1);
+    assert_int_equal(faccessat(t->fd, "stays", F_OK, 0), 0);
+    oci_sandbox_state_remove_outside(&s); /* nothing is no error */
+}
+
 static void owners(void **state) {
     (void)state;
     char buf[64];
@@ -240,6 +263,7 @@ int main(void) {
         T(what_lies_there_instead),
         T(bounds),
         cmocka_unit_test(as_runc_prints_it),
+        T(what_is_outside_goes),
         cmocka_unit_test(owners),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* process.c and stream.c against a mock agent; the sandbox and the container are stand-ins. */
+#include <poll.h>
+
+#include "base/fd.h"
 #include "mock_agent.h"
 #include "sandbox/container.h"
 #include "sandbox/fifo.h"
@@ -31,6 +34,11 @@ void sandbox_kill_quietly(struct sandbox *sb, struct process *p) {
 }
 
 const char *container_id(const struct container *c) {
+    (void)c;
+    return "c1";
+}
+
+const char *container_guest_id(const struct container *c) {
     (void)c;
     return "c1";
 }
@@ -372,18 +380,26 @@ static void test_lost(void **state) {
     run_idle(f->sb.event);
     process_lost(f->p);
     assert_int_equal(w.n, 0);
-    process_lost(f->p);
+    /* What the agent had given before is delivered, more than the pipe holds; then comes the end. */
+    static uint8_t buf[DATA_LEN + 1];
+    size_t have = 0;
+    ssize_t n = 1;
+    assert_int_equal(w.n, 0);
+    while (n > 0) {
+        run_idle(f->sb.event);
+        if (fd_wait(f->out, POLLIN, 0) <= 0)
+            continue;
+        n = read(f->out, buf + have, sizeof(buf) - have);
+        have += n > 0 ? (size_t)n : 0;
+    }
+    assert_true(have > PIPE_SIZE && have <= DATA_LEN);
+    assert_memory_equal(buf, f->data, have);
     RUN_UNTIL(f->sb.event, w.n);
     run_idle(f->sb.event);
     assert_int_equal(w.n, 1);
     assert_int_equal(w.exit.status, 137);
     assert_true(w.exit.wall_usec > 0 && w.exit.wall_usec <= now_wall_usec());
     assert_int_equal(f->n_exited, 1);
-    /* What was written before can be read, and then the end. */
-    uint8_t buf[PIPE_SIZE];
-    assert_int_equal(drain(f->out, buf, PIPE_SIZE), PIPE_SIZE);
-    assert_memory_equal(buf, f->data, PIPE_SIZE);
-    assert_int_equal(read(f->out, buf, 1), 0);
 }
 
 static void test_lost_unstarted(void **state) {

@@ -379,13 +379,13 @@ static void flush_after_the_loop(void **state) {
     assert_true(server > 0);
     close(fds[1]);
     int r = publisher_flush(m->p, TEST_DEADLINE);
+    uint32_t pids[4] = {0};
+    ssize_t n = r == 0 ? read(fds[0], pids, sizeof(pids)) : 0; /* it writes them one by one, after the answers */
     kill(server, SIGKILL);
     assert_int_equal(waitpid(server, NULL, 0), server);
     fd_close(listener);
     assert_int_equal(r, 0);
-    uint32_t pids[4] = {0};
-    ssize_t n = read(fds[0], pids, sizeof(pids));
-    assert_true(n >= (ssize_t)sizeof(pids[0])); /* the server may have been killed before it wrote them all */
+    assert_true(n >= (ssize_t)sizeof(pids[0]));
     for (size_t i = 0; i < (size_t)n / sizeof(pids[0]); i++)
         assert_int_equal(pids[i], i + 1);
     close(fds[0]);

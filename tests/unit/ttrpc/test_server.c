@@ -516,6 +516,33 @@ static void flush(void **state) {
 
 /* ---- the channel ---- */
 
+/* Requests that are held go on in their order; those whose time is over do not, nor those whose peer is gone. */
+static void holds(void **state) {
+    struct fixture *f = *state;
+    static const char *const served[] = {"Shutdown", NULL};
+    ttrpc_server_hold(f->server, served);
+    send_method(f, 1, "StartContainer", NULL);
+    send_request(f, 3, SERVICE->name, "Hello", NULL, 1);
+    send_method(f, 5, "Wait", NULL);
+    send_method(f, 7, "Shutdown", NULL);
+    expect_success(f, 7);
+    assert_int_equal(f->n_held, 0);
+    ttrpc_server_hold(f->server, NULL);
+    expect_failure(f, 1, TTRPC_NOT_FOUND, "is not here");
+    expect_failure(f, 3, TTRPC_DEADLINE_EXCEEDED, "Hello: its time was over");
+    RUN_UNTIL(f->event, f->n_held == 1);
+    ttrpc_reply(f->held[0], NULL);
+    expect_success(f, 5);
+    ttrpc_server_hold(f->server, served);
+    send_method(f, 9, "Wait", NULL);
+    send_method(f, 11, "Shutdown", NULL);
+    expect_success(f, 11);
+    f->peer = fd_close(f->peer);
+    expect_cut_off(f);
+    ttrpc_server_hold(f->server, NULL);
+    assert_int_equal(f->n_held, 1);
+}
+
 static void on_no_reply(void *userdata, ProtobufCMessage **reply, const struct err *err) {
     (void)userdata, (void)reply, (void)err;
     fail_msg("a cancelled call was answered");
@@ -576,6 +603,7 @@ int main(void) {
         TEST(fds_reach_the_handler),
         TEST(services),
         TEST(flush),
+        TEST(holds),
         TEST(channel_sessions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

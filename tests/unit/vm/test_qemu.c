@@ -45,7 +45,7 @@ static void usual_command_line(void **state) {
     assert_string_equal(value_of(&a, "-name", 0), "guest=box-1,debug-threads=on");
     assert_string_equal(value_of(&a, "-m", 0), "2048M");
     assert_string_equal(value_of(&a, "-smp", 0), "2");
-    assert_string_equal(value_of(&a, "-cpu", 0), "max");
+    assert_string_equal(value_of(&a, "-cpu", 0), "max,-erms,-fsrm");
     assert_non_null(strstr(value_of(&a, "-machine", 0), "q35,accel=tcg,"));
     assert_string_equal(value_of(&a, "-object", 0),
                         "memory-backend-file,id=mem,size=2048M,mem-path=/proc/self/fd/3,share=on,dump=off");

@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* process.c: stdio that comes later, as for a process out of a snapshot. The sandbox and the container are stand-ins.
+ */
+#include "mock_agent.h"
+#include "sandbox/container.h"
+#include "sandbox/process.h"
+#include "sandbox/sandbox.h"
+#include "support.h"
+
+#define OUT STASIS__AGENT__V1__STREAM__STDOUT
+#define ERR STASIS__AGENT__V1__STREAM__STDERR
+
+struct sandbox {
+    sd_event *event;
+    struct ttrpc_client *client;
+    struct process *killed;
+    size_t n_kills;
+};
+
+sd_event *sandbox_event(const struct sandbox *sb) {
+    return sb->event;
+}
+
+struct ttrpc_client *sandbox_agent(const struct sandbox *sb) {
+    return sb->client;
+}
+
+void sandbox_kill_quietly(struct sandbox *sb, struct process *p) {
+    sb->killed = p;
+    sb->n_kills++;
+}
+
+const char *container_id(const struct container *c) {
+    (void)c;
+    return "c1";
+}
+
+const char *container_guest_id(const struct container *c) {
+    (void)c;
+    return "c1";
+}
+
+#define PIPE_SIZE 4096
+#define DATA_LEN ((size_t)100 << 10)
+
+struct fixture {
+    struct sandbox sb;
+    struct mock_agent *agent;
+    struct process *p;
+    int in, out, err; /* the test's ends */
+    size_t n_told;
+    struct process_exit exit;
+    uint8_t data[DATA_LEN];
+};
+
+static struct container *const container = (struct container *)(uintptr_t)16; /* never looked into */
+
+static int setup(void **state) {
+    struct fixture *f = calloc(1, sizeof(*f));
+    struct err err = ERR_INIT;
+    int fds[2];
+    signal(SIGPIPE, SIG_IGN);
+    if (sd_event_new(&f->sb.event) < 0 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
+        return -1;
+    f->agent = mock_agent_new(f->sb.event, fds[0], false);
+    if (ttrpc_client_new_plain(f->sb.event, fds[1], NULL, NULL, &f->sb.client, &err) < 0)
+        return -1;
+    f->in = f->out = f->err = -1;
+    for (size_t i = 0; i < DATA_LEN; i++)
+        f->data[i] = (uint8_t)(i * 13 / 5);
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state) {
+    struct fixture *f = *state;
+    process_free(f->p);
+    ttrpc_client_free(f->sb.client);
+    mock_agent_free(f->agent);
+    fd_close(f->in);
+    fd_close(f->out);
+    fd_close(f->err);
+    sd_event_unref(f->sb.event);
+    free(f);
+    return 0;
+}
+
+static void new_pipe(int *ret_read, int *ret_write) {
+    int fds[2];
+    assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+    assert_int_equal(fcntl(fds[1], F_SETPIPE_SZ, PIPE_SIZE), PIPE_SIZE);
+    *ret_read = fds[0];
+    *ret_write = fds[1];
+}
+
+/* A client's; the test has the other ends. */
+static struct process_stdio new_stdio(struct fixture *f) {
+    struct process_stdio io = PROCESS_STDIO_NONE;
+    f->in = fd_close(f->in);
+    f->out = fd_close(f->out);
+    f->err = fd_close(f->err);
+    new_pipe(&io.in, &f->in);
+    new_pipe(&f->out, &io.out);
+    new_pipe(&f->err, &io.err);
+    io.in_kind = io.out_kind = io.err_kind = STDIO_CLIENT;
+    assert_int_equal(fd_set_nonblock(f->out, true), 0);
+    assert_int_equal(fd_set_nonblock(f->err, true), 0);
+    return io;
+}
+
+static void on_exit_told(void *userdata, const struct process_exit *ex) {
+    struct fixture *f = userdata;
+    f->n_told++;
+    f->exit = *ex;
+}
+
+static void adopt(struct fixture *f, const struct process_streams *streams, bool terminal,
+                  const struct process_exit *ex) {
+    struct process_stdio none = PROCESS_STDIO_NONE;
+    struct err err = ERR_INIT;
+    assert_int_equal(process_new(&f->sb, container, "", 0, &none, NULL, &f->p, &err), 0);
+    process_adopt(f->p, streams, terminal, ex ? PROCESS_EXITED : PROCESS_RUNNING, 42, ex);
+    if (ex)
+        return;
+    assert_int_equal(process_watch(f->p, 42, &err), 0);
+    RUN_UNTIL(f->sb.event, f->agent->waiter);
+}
+
+static const struct process_streams all = {.in = true, .out = true, .err = true, .width = 100, .height = 30};
+
+static void attach(struct fixture *f) {
+    struct process_stdio io = new_stdio(f);
+    struct err err = ERR_INIT;
+    if (process_attach(f->p, &io, &err) < 0)
+        fail_msg("%s", err.msg);
+    assert_int_equal(io.in & io.out & io.err, -1);
+}
+
+static void expect(struct fixture *f, int fd, const void *data, size_t len) {
+    uint64_t deadline = now_usec() + TEST_DEADLINE;
+    uint8_t buf[3000];
+    for (size_t have = 0; have < len;) {
+        assert_true(now_usec() < deadline);
+        ssize_t n = read(fd, buf, MIN(sizeof(buf), len - have));
+        if (n > 0) {
+            assert_memory_equal(buf, (const uint8_t *)data + have, (size_t)n);
+            have += (size_t)n;
+        } else {
+            assert_true(sd_event_run(f->sb.event, 10 * USEC_PER_MSEC) >= 0);
+        }
+    }
+}
+
+/* Nobody asks for its output before somebody wants it. */
+static void adopted(void **state) {
+    struct fixture *f = *state;
+    struct process_streams streams;
+    adopt(f, &all, false, NULL);
+    assert_int_equal(process_get_state(f->p), PROCESS_RUNNING);
+    assert_int_equal(process_guest_pid(f->p), 42);
+    process_describe_stdio(f->p, &streams);
+    assert_true(streams.in && streams.out && streams.err);
+    assert_int_equal(streams.width, 100);
+    assert_int_equal(streams.height, 30);
+    mock_output(f->agent, OUT, f->data, DATA_LEN);
+    mock_output(f->agent, ERR, "problem", 7);
+    run_idle(f->sb.event);
+    assert_int_equal(f->agent->output[OUT].n_reads, 0);
+    attach(f);
+    expect(f, f->out, f->data, DATA_LEN);
+    expect(f, f->err, "problem", 7);
+    assert_int_equal(write(f->in, "x", 1), 1);
+    RUN_UNTIL(f->sb.event, f->agent->input_len == 1);
+}
+
+static void connected_once(void **state) {
+    struct fixture *f = *state;
+    struct process_stdio io = PROCESS_STDIO_NONE;
+    struct err err = ERR_INIT;
+    int mine;
+    adopt(f, &all, false, NULL);
+    attach(f);
+    new_pipe(&mine, &io.err);
+    io.err_kind = STDIO_CLIENT;
+    assert_int_equal(process_attach(f->p, &io, &err), -EBUSY);
+    assert_int_equal(io.err, -1);
+    char c;
+    assert_int_equal(read(mine, &c, 1), 0); /* taken, and closed */
+    close(mine);
+    /* The first one is not disturbed. */
+    mock_output(f->agent, OUT, f->data, 1000);
+    expect(f, f->out, f->data, 1000);
+    /* When it lets go, there is room for the next one. */
+    process_detach(f->p);
+    attach(f);
+    mock_output(f->agent, OUT, f->data, 1000);
+    expect(f, f->out, f->data, 1000);
+}
+
+/* Streams that the process does not have are not asked for. */
+static void only_what_it_has(void **state) {
+    struct fixture *f = *state;
+    const struct process_streams out_only = {.out = true};
+    adopt(f, &out_only, false, NULL);
+    attach(f);
+    mock_output(f->agent, OUT, "x", 1);
+    expect(f, f->out, "x", 1);
+    char c;
+    assert_int_equal(f->agent->output[ERR].n_reads, 0);
+    assert_int_equal(read(f->err, &c, 1), 0);
+    assert_int_equal(write(f->in, "x", 1), -1);
+    assert_int_equal(errno, EPIPE);
+}
+
+static void a_terminal_has_no_stderr(void **state) {
+    struct fixture *f = *state;
+    struct process_streams streams;
+    adopt(f, &all, true, NULL);
+    assert_true(process_is_terminal(f->p));
+    process_describe_stdio(f->p, &streams);
+    assert_false(streams.err);
+    assert_int_equal(streams.width, 100);
+    attach(f);
+    run_idle(f->sb.event);
+    assert_int_equal(f->agent->output[ERR].n_reads, 0);
+}
+
+/* Its exit is told though nobody ever read what it wrote; who comes afterwards still gets that. */
+static void exited_before_anybody_came(void **state) {
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    adopt(f, &all, false, NULL);
+    assert_int_equal(process_wait(f->p, on_exit_told, f, &err), 0);
+    mock_output(f->agent, OUT, f->data, DATA_LEN);
+    mock_output_end(f->agent, OUT);
+    mock_output_end(f->agent, ERR);
+    mock_exit(f->agent, 7, 1000, false);
+    RUN_UNTIL(f->sb.event, f->n_told);
+    assert_int_equal(f->exit.status, 7);
+    attach(f);
+    expect(f, f->out, f->data, DATA_LEN);
+    char c;
+    assert_int_equal(write(f->in, "x", 1), -1);
+    RUN_UNTIL(f->sb.event, read(f->out, &c, 1) == 0);
+}
+
+/* It had exited when the snapshot was taken. */
+static void exited_before_the_snapshot(void **state) {
+    struct fixture *f = *state;
+    const struct process_exit ex = {.status = 3, .wall_usec = 1234, .oom_killed = true};
+    struct err err = ERR_INIT;
+    adopt(f, &all, false, &ex);
+    assert_int_equal(process_get_state(f->p), PROCESS_EXITED);
+    assert_int_equal(process_get_exit(f->p)->wall_usec, 1234);
+    assert_int_equal(process_wait(f->p, on_exit_told, f, &err), 0);
+    RUN_UNTIL(f->sb.event, f->n_told);
+    assert_int_equal(f->exit.status, 3);
+    assert_true(f->exit.oom_killed);
+    assert_int_equal(f->agent->n_waits, 0);
+}
+
+/* A client that left is no reason to keep the exit back. */
+static void exited_while_detached(void **state) {
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    adopt(f, &all, false, NULL);
+    attach(f);
+    assert_int_equal(process_wait(f->p, on_exit_told, f, &err), 0);
+    run_idle(f->sb.event);
+    process_detach(f->p);
+    mock_output(f->agent, OUT, f->data, 1000);
+    mock_output_end(f->agent, OUT);
+    mock_output_end(f->agent, ERR);
+    mock_exit(f->agent, 7, 1000, false);
+    RUN_UNTIL(f->sb.event, f->n_told);
+    attach(f);
+    expect(f, f->out, f->data, 1000);
+}
+
+static void lost_while_detached(void **state) {
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    adopt(f, &all, false, NULL);
+    attach(f);
+    mock_output(f->agent, OUT, f->data, DATA_LEN);
+    run_idle(f->sb.event);
+    process_detach(f->p);
+    assert_int_equal(process_wait(f->p, on_exit_told, f, &err), 0);
+    process_lost(f->p);
+    RUN_UNTIL(f->sb.event, f->n_told);
+    assert_int_equal(f->exit.status, 137);
+}
+
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        TEST(adopted),
+        TEST(connected_once),
+        TEST(only_what_it_has),
+        TEST(a_terminal_has_no_stderr),
+        TEST(exited_before_anybody_came),
+        TEST(exited_before_the_snapshot),
+        TEST(exited_while_detached),
+        TEST(lost_while_detached),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
