@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Installs the Debian packages that a set of tasks needs; does nothing, in milliseconds, when all are there.
-# Usage: install-deps.sh build|run|test|demo …
+# Usage: install-deps.sh build|run|test|bench|demo …
 set -euo pipefail
 
 build=(gcc make pkg-config meson ninja-build libsystemd-dev libjansson-dev libprotobuf-c-dev protobuf-c-compiler
     protobuf-compiler libinih-dev nettle-dev libarchive-dev mmdebstrap debian-archive-keyring e2fsprogs zstd xz-utils kmod
     cpio jq)
 test=(busybox-static libcmocka-dev bats clang clang-tidy clang-format cppcheck shellcheck libclang-rt-14-dev runc containerd
-    socat procps util-linux python3-minimal)
+    socat procps util-linux python3-minimal podman)
+bench=(runsc)
 demo=(mmdebstrap)
 
 packages=()
@@ -16,6 +17,7 @@ for set in "$@"; do
     case $set in
     build) packages+=("${build[@]}") ;;
     test) packages+=("${build[@]}" "${test[@]}") ;;
+    bench) packages+=("${build[@]}" "${test[@]}" "${bench[@]}") ;;
     demo) packages+=("${build[@]}" "${demo[@]}") ;;
     *)
         echo "install-deps.sh: unknown set $set" >&2

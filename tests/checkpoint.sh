@@ -6,6 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 out=$(realpath "$1")
 shift
-[ $# -gt 0 ] || set -- tests/integration/checkpoint.bats tests/integration/ctr_checkpoint.bats tests/checkpoint/*.bats
+[ $# -gt 0 ] || set -- tests/integration/checkpoint.bats tests/integration/ctr_checkpoint.bats \
+    tests/integration/faults.bats tests/integration/ctr_faults.bats tests/checkpoint/*.bats
 tests/checkpoint/roots.sh "$out"
 exec tests/integration.sh "$out" "$@"

@@ -13,7 +13,7 @@ mapfile -t product < <(git ls-files -co --exclude-standard 'src/*.c')
 
 clang_build() {
     [ -f "$out/build-clang/build.ninja" ] ||
-        CC=clang meson setup --buildtype=debugoptimized -Dtests=true "$out/build-clang" || return
+        CC=clang meson setup --buildtype=debugoptimized -Dtests=true -Dfaults=true "$out/build-clang" || return
     ninja -C "$out/build-clang" --quiet
 }
 gcc_build() {
@@ -38,6 +38,28 @@ tidy() {
         printf '%s' "$headers" | cat - "$f" | sha256sum | cut -c1-32 >"$stamp/${f//\//_}"
     done
 }
+# Every fault point is in the sources, and nothing of them in what is built without -Dfaults=true.
+faults() {
+    local bad=0 id name f
+    local programs=("$out"/build-gcc/src/{cli/stasis,shim/containerd-shim-stasis-v2,agent/stasis-agent})
+    while read -r id name; do
+        grep -qF "FAULT($id)" "${product[@]}" || {
+            echo "src/base/fault.h: $id is nowhere"
+            bad=1
+        }
+        for f in "${programs[@]}"; do
+            ! grep -qaF "$name" "$f" || {
+                echo "$f has \"$name\""
+                bad=1
+            }
+        done
+    done < <(
+        echo "COMMIT_SYNC agent.fault="
+        echo "COMMIT_SYNC STASIS_FAULT"
+        sed -nE 's/^ *POINT\(([A-Z_]+), "([a-z.-]+)"\).*/\1 \2/p' src/base/fault.h
+    )
+    return $bad
+}
 # Arrows of docs/architecture.md: what each folder may include.
 arrows() {
     local bad=0 folder allowed f inc
@@ -53,12 +75,13 @@ arrows() {
         done < <(grep -Ho '^#include "[a-z]*/' src/"$folder"/*.[ch] | sed 's/#include "//; s,/$,,')
     done <<'ARROWS'
 base
+snapshot base
 ttrpc base proto
 oci proto base
 vm base
-sandbox vm oci ttrpc proto base
+sandbox snapshot vm oci ttrpc proto base
 shim sandbox vm oci ttrpc proto base
-cli ttrpc oci proto base
+cli snapshot ttrpc oci proto base
 agent ttrpc proto base
 ARROWS
     return $bad
@@ -71,5 +94,6 @@ check "cppcheck" cppcheck --quiet --error-exitcode=1 --enable=warning,portabilit
     --suppress=missingIncludeSystem --suppress=memleak --suppress=resourceLeak -j 2 \
     --cppcheck-build-dir="$(mkdir -p "$out/cppcheck" && echo "$out/cppcheck")" -Isrc -D_GNU_SOURCE "${product[@]}"
 check "shellcheck" shellcheck -x "${scripts[@]}"
+check "fault points are used, and not in the product" faults
 check "includes follow the arrows" arrows
 summary lint

@@ -184,11 +184,15 @@ task_pid() {
     task_field "$1" 2
 }
 
-# remove ID… : task, if there is one, container and snapshot.
+no_task() {
+    [ -z "$(task_field "$1" 3)" ]
+}
+
+# remove ID… : task, if there is one, container and snapshot. A client that waits for the task deletes it at its end, too.
 remove() {
     local id
     for id in "$@"; do
-        [ -z "$(task_field "$id" 3)" ] || ctr task delete -f "$id" >/dev/null 2>&1
+        no_task "$id" || ctr task delete -f "$id" >/dev/null 2>&1 || wait_until 10 no_task "$id"
         ctr container delete "$id"
     done
 }

@@ -62,9 +62,15 @@ start_sleeper() {
     stasis delete --force c1
 }
 
+# boots_cold : the next sandboxes are no copies of a template.
+boots_cold() {
+    printf '[vm]\ntemplate = false\n' >"$T/cold.conf"
+}
+
 @test "QEMU killed while it boots: create fails, with the cause, and nothing is left" {
     bundle b
-    stasis create --bundle "$T/b" c2 >"$T/out" 2>&1 </dev/null &
+    boots_cold
+    stasis --config "$T/cold.conf" create --bundle "$T/b" c2 >"$T/out" 2>&1 </dev/null &
     local pid=$! code=0
     wait_until 10 bash -c "jq -e '.stasis.qemuPid > 0' '$R/c2/state.json' >/dev/null 2>&1"
     kill -KILL "$(jq .stasis.qemuPid "$R/c2/state.json")"
@@ -77,7 +83,8 @@ start_sleeper() {
 
 @test "daemon killed while the VM boots: create fails and says so, nothing is left" {
     bundle b
-    stasis create --bundle "$T/b" c2 >"$T/out" 2>&1 </dev/null &
+    boots_cold
+    stasis --config "$T/cold.conf" create --bundle "$T/b" c2 >"$T/out" 2>&1 </dev/null &
     local pid=$! code=0
     wait_until 10 bash -c "jq -e '.stasis.qemuPid > 0' '$R/c2/state.json' >/dev/null 2>&1"
     kill -KILL "$(jq .stasis.daemonPid "$R/c2/state.json")"
@@ -101,7 +108,7 @@ start_sleeper() {
 
 @test "an agent that does not answer: the deadline is named" {
     bundle b
-    printf '[vm]\nboot_timeout = 1\n' >"$T/conf"
+    printf '[vm]\ntemplate = false\nboot_timeout = 1\n' >"$T/conf"
     run stasis --config "$T/conf" run --bundle "$T/b" c1
     echo "$output"
     [ "$status" = 1 ]
