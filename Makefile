@@ -33,7 +33,8 @@ vmm: deps-build
 	@guest/build-vmm.sh $(OUT)/lib/stasis
 
 guest: build
-	@guest/build-guest.sh $(OUT)/lib/stasis $(BUILD)/src/agent/stasis-agent $(BUILD)/src/agent/stasis-stage1
+	@guest/build-guest.sh $(OUT)/lib/stasis $(BUILD)/src/agent/stasis-agent $(BUILD)/src/agent/stasis-stage1 \
+		$(BUILD)/src/agent/criu-direct.so
 
 setup: build vmm guest ## Build everything a sandbox needs: programs, VMM root, guest
 
@@ -58,11 +59,12 @@ test-checkpoint: deps-test setup ## Checkpoint and restore in all variants and w
 test: deps-test setup ## All of the above: what CI runs
 	@tests/run.sh $(OUT)
 
-bench: deps-test setup ## Measure the figures of bench/README.md
+bench: deps-bench setup ## Measure the figures of bench/README.md
 	@bench/run.sh $(OUT)
 
-soak: setup ## 100 cold boots in a row
-	@bench/soak.sh $(OUT)
+soak: setup ## 100 cold boots in a row, and 100 times start, snapshot, restore, delete
+	@bench/soak.sh $(OUT) boot
+	@bench/soak.sh $(OUT) snapshot
 
 install: setup ## Install below PREFIX (and DESTDIR); KATA_ALIAS=1: also as Kata's runtime
 	@install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/stasis

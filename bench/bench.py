@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The figures of bench/README.md. Usage: bench.py OUT [boot|exec|rpc|memory|stdio|shim|checkpoint]…
+"""The figures of bench/README.md. Usage: bench.py OUT [boot|start|exec|rpc|memory|stdio|shim|checkpoint|snapshot]…
 
 Everything that is compared is measured alternately in one run: this prints medians and their ratio, never a verdict.
 """
@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -17,6 +18,8 @@ import threading
 import time
 
 import checkpoint
+import snapshot
+import start
 from containerd import NAMESPACE, Containerd, Grpc, field
 from tools import OUT, ROUNDS, STASIS, bundle, console, pss, root, show, stasis, work
 
@@ -39,7 +42,7 @@ def bare_boot():
     argv = ["qemu-system-x86_64",
              "-M", "q35,accel=tcg,memory-backend=mem,smbus=off,sata=off,usb=off,vmport=off",
              "-object", f"memory-backend-file,id=mem,size=2G,mem-path=/proc/self/fd/{memory},share=on",
-             "-cpu", "max", "-smp", "2", "-m", "2G", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+             "-cpu", "max,-erms,-fsrm", "-smp", "2", "-m", "2G", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
              "-serial", "stdio", "-kernel", "/kernel/vmlinux", "-initrd", "/kernel/initramfs",
              "-append", "console=ttyS0 panic=-1 reboot=t quiet cryptomgr.notests mitigations=off init_on_alloc=1"]
     jail = f"{work}/jail"
@@ -317,8 +320,9 @@ def bench_shim():
 
 
 def main():
-    benches = {"boot": bench_boot, "exec": bench_exec, "rpc": bench_rpc, "memory": bench_memory, "stdio": bench_stdio,
-               "shim": bench_shim, "checkpoint": checkpoint.bench}
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))  # so that nothing is left then, too
+    benches = {"boot": bench_boot, "start": start.bench, "exec": bench_exec, "rpc": bench_rpc, "memory": bench_memory,
+               "stdio": bench_stdio, "shim": bench_shim, "checkpoint": checkpoint.bench, "snapshot": snapshot.bench}
     try:
         for name in sys.argv[2:] or benches:
             benches[name]()

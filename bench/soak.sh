@@ -1,27 +1,77 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Cold boots in a row (STASIS_SOAK_ROUNDS, default 100): each runs /bin/true in a VM of its own; nothing may be left.
-# Usage: soak.sh OUT
+# The same over and over (STASIS_SOAK_ROUNDS, default 100); nothing may be left of any round.
+#   boot      cold boots: each runs /bin/true in a VM of its own
+#   snapshot  start, snapshot, restore beside it, delete both and the snapshot; starts are copies of a template
+# Usage: soak.sh OUT [boot|snapshot]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=$(realpath "$1")
+mode=${2:-boot}
 tests/integration/prepare.sh "$out"
 work=$(mktemp -d /tmp/stasis-soak.XXXXXX)
 trap 'rm -rf "$work"' EXIT
 mkdir "$work/root" "$work/b"
-"$out/bin/stasis" spec --bundle "$work/b"
-jq --arg r "$out/test-rootfs" '.process.terminal = false | .process.args = ["/bin/true"] | .root.path = $r' \
-    "$work/b/config.json" >"$work/c" && mv "$work/c" "$work/b/config.json"
 rounds=${STASIS_SOAK_ROUNDS:-100}
+template=true
+[ "$mode" != boot ] || template=false
+printf '%s\n' '[vm]' 'memory = 256M' "template = $template" '[snapshot]' "dir = $work/snapshots" \
+    "templates = $work/templates" >"$work/conf"
+
+stasis() {
+    timeout 120 "$out/bin/stasis" --root "$work/root" --config "$work/conf" "$@" </dev/null
+}
+# bundle ARG… : what the container runs.
+bundle() {
+    "$out/bin/stasis" spec --bundle "$work/b"
+    jq --arg r "$out/test-rootfs" '.process.terminal = false | .process.args = $ARGS.positional | .root.path = $r' \
+        --args -- "$@" <"$work/b/config.json" >"$work/c"
+    mv "$work/c" "$work/b/config.json"
+}
+
+boot() {
+    stasis run --bundle "$work/b" "soak$1"
+}
+snapshot() {
+    round "$1" >"$work/out" 2>&1 && return
+    cat "$work/out"
+    return 1
+}
+round() {
+    stasis run --detach --bundle "$work/b" "a$1" && stasis snapshot create --quiet "a$1" "s$1" &&
+        stasis snapshot restore --quiet --id "b$1" "s$1" && stasis exec "b$1" true && stasis exec "a$1" true &&
+        stasis delete --force "a$1" && stasis delete --force "b$1" && stasis snapshot rm "s$1"
+}
+# What is there now: files of sandboxes and store, processes, mounts, and memory without a name (a guest's).
+left() {
+    local files processes mounts memory
+    files=$(find "$work/root" "$work/snapshots" -mindepth 1 2>/dev/null | wc -l)
+    processes=$(pgrep -fc -- "-root $work/root " || true)
+    mounts=$(grep -c " $work/" /proc/self/mounts || true)
+    memory=$(awk '$1 == "Shmem:" {print $2}' /proc/meminfo)
+    [ ! -d "$work/templates" ] || files=$((files + $(find "$work/templates" -mindepth 1 -maxdepth 1 -name '.[no]*' | wc -l)))
+    echo "$files files, $processes processes, $mounts mounts left; $memory KiB of shared memory"
+}
+
+case $mode in
+boot) bundle /bin/true ;;
+snapshot) bundle sleep 100000 ;;
+*)
+    echo "soak.sh: there is no mode $mode" >&2
+    exit 2
+    ;;
+esac
 good=0
 for i in $(seq "$rounds"); do
-    if timeout 120 "$out/bin/stasis" --root "$work/root" run --bundle "$work/b" "soak$i" </dev/null; then
+    if "$mode" "$i"; then
         good=$((good + 1))
     else
-        echo "boot $i failed with exit code $?"
+        echo "round $i failed"
+        for id in $(stasis list -q); do stasis delete --force "$id"; done
+        stasis snapshot rm --all >/dev/null
     fi
+    [ "$i" != 1 ] || echo "after the first: $(left)"
 done
-left=$(find "$work/root" -mindepth 1 | wc -l)
-processes=$(pgrep -fc -- "-root $work/root " || true)
-echo "$good of $rounds boots succeeded; $left files and $processes processes left"
-[ "$good" = "$rounds" ] && [ "$left" = 0 ] && [ "$processes" = 0 ]
+result=$(left)
+echo "$good of $rounds rounds succeeded; $result"
+[ "$good" = "$rounds" ] && [[ $result == "0 files, 0 processes, 0 mounts left; "* ]]

@@ -17,9 +17,12 @@ ROUNDS = int(os.environ.get("STASIS_BENCH_ROUNDS", "7"))
 work = tempfile.mkdtemp(prefix="stasis-bench.")
 root = f"{work}/root"
 os.mkdir(root)
-conf = f"{work}/conf"
-with open(conf, "w") as f:
-    f.write("[agent]\ndebug_console = true\n")
+# One boots each VM, the other starts from a template; neither touches what the host has of either kind.
+conf, warm = f"{work}/conf", f"{work}/warm"
+for path, template in ((conf, "false"), (warm, "true")):
+    with open(path, "w") as f:
+        f.write(f"[vm]\ntemplate = {template}\n[agent]\ndebug_console = true\n"
+                f"[snapshot]\ndir = {work}/snapshots\ntemplates = {work}/templates\n")
 
 
 def bundle(name, args, rootfs=ROOTFS):
@@ -37,14 +40,36 @@ def bundle(name, args, rootfs=ROOTFS):
     return path
 
 
-def stasis(*args, **kw):
+def stasis(*args, config=conf, **kw):
     kw.setdefault("stdin", subprocess.DEVNULL)
-    return subprocess.run([STASIS, "--root", root, "--config", conf, *args], check=True, **kw)
+    return subprocess.run([STASIS, "--root", root, "--config", config, *args], check=True, **kw)
 
 
 def show(label, values, unit="ms"):
     print(f"  {label:<44} {statistics.median(values):9.1f} {unit}   (min {min(values):.1f}, max {max(values):.1f}, n {len(values)})")
     return statistics.median(values)
+
+
+def ratio(label, ours, theirs, aim):
+    print(f"  {label:<44} {ours / theirs:9.2f}   aim ≤ {aim}")
+
+
+def timed(function, *args, **kw):
+    """Milliseconds that it takes."""
+    start = time.monotonic()
+    function(*args, **kw)
+    return (time.monotonic() - start) * 1000
+
+
+def marks(container):
+    """What a daemon that runs with --debug has said of its steps: name to milliseconds of CLOCK_MONOTONIC."""
+    with open(f"{root}/{container}/log") as f:
+        return {m[0]: int(m[1]) / 1e3 for m in re.findall(r"timing: (\w+) at (\d+) us", f.read())}
+
+
+def show_steps(steps, names):
+    for step, values in steps.items():
+        show("  " + names.get(step, step), values)
 
 
 def console(container, script, end=b"benchmark-over"):
@@ -73,6 +98,14 @@ def console(container, script, end=b"benchmark-over"):
         p.kill()
     os.close(master)
     return seen.decode(errors="replace")
+
+
+def peer_bundle(name, args, rootfs=ROOTFS):
+    """The same for other runtimes, from runc's own template."""
+    path = f"{work}/{name}"
+    os.makedirs(path)
+    subprocess.run(["runc", "spec", "--bundle", path], check=True)
+    return bundle(name, args, rootfs)
 
 
 def pss(pid):
