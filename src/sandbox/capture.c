@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/fault.h"
@@ -39,7 +40,8 @@ struct capture {
     size_t findings_size;
     struct worker *worker;
     struct sandbox_call *call;
-    uint64_t frozen_usec; /* since when */
+    sd_event_source *deadline; /* of everything: the source does not stand still for ever for a disk that hangs */
+    uint64_t frozen_usec;      /* since when */
     struct strv warnings;
     struct err err; /* what went wrong; code 0: nothing */
     capture_done_fn done;
@@ -50,6 +52,7 @@ static void commit(struct capture *c);
 static void go_on(struct capture *c);
 
 static void free_capture(struct capture *c) {
+    sd_event_source_disable_unref(c->deadline);
     worker_cancel(c->worker);
     call_cancel(c->call);
     if (c->tmp)
@@ -289,6 +292,27 @@ static void on_frozen(void *userdata, ProtobufCMessage **reply, const struct err
         failed(c, &e);
 }
 
+/* Calls and QEMU's steps have deadlines of their own. */
+static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata) {
+    (void)source;
+    (void)usec;
+    struct capture *c = userdata;
+    struct err err = ERR_INIT;
+    if (!c->worker)
+        return 0;
+    c->worker = worker_cancel(c->worker);
+    err_set(&err, ETIMEDOUT, "it was not written within %.0f s ([checkpoint] timeout)",
+            (double)c->sb->config.checkpoint_timeout / (double)USEC_PER_SEC);
+    failed(c, &err);
+    return 0;
+}
+
+static int set_deadline(struct capture *c, struct err *err) {
+    int r = sd_event_add_time_relative(c->sb->event, &c->deadline, CLOCK_MONOTONIC, c->sb->config.checkpoint_timeout, 0,
+                                       on_deadline, c);
+    return r < 0 ? err_errno(err, -r, "cannot set a timer") : 0;
+}
+
 static int open_files(struct capture *c, const struct capture_spec *spec, struct err *err) {
     int r = store_open(spec->store, true, &c->store, err);
     if (r == 0)
@@ -368,6 +392,8 @@ int capture_start(struct sandbox *sb, const struct capture_spec *spec, capture_d
         r = open_files(c, spec, err);
     if (r == 0)
         r = describe(c, err);
+    if (r == 0)
+        r = set_deadline(c, err);
     if (r == 0) {
         Stasis__Agent__V1__FreezeRequest req = STASIS__AGENT__V1__FREEZE_REQUEST__INIT;
         req.allow_deleted = spec->force;
