@@ -2,46 +2,11 @@
 /* process.c: stdio that comes later, as for a process out of a snapshot. The sandbox and the container are stand-ins.
  */
 #include "mock_agent.h"
-#include "sandbox/container.h"
-#include "sandbox/process.h"
-#include "sandbox/sandbox.h"
+#include "sandbox_standin.h"
 #include "support.h"
 
 #define OUT STASIS__AGENT__V1__STREAM__STDOUT
 #define ERR STASIS__AGENT__V1__STREAM__STDERR
-
-struct sandbox {
-    sd_event *event;
-    struct ttrpc_client *client;
-    struct process *killed;
-    size_t n_kills;
-};
-
-sd_event *sandbox_event(const struct sandbox *sb) {
-    return sb->event;
-}
-
-struct ttrpc_client *sandbox_agent(const struct sandbox *sb) {
-    return sb->client;
-}
-
-void sandbox_kill_quietly(struct sandbox *sb, struct process *p) {
-    sb->killed = p;
-    sb->n_kills++;
-}
-
-const char *container_id(const struct container *c) {
-    (void)c;
-    return "c1";
-}
-
-const char *container_guest_id(const struct container *c) {
-    (void)c;
-    return "c1";
-}
-
-#define PIPE_SIZE 4096
-#define DATA_LEN ((size_t)100 << 10)
 
 struct fixture {
     struct sandbox sb;

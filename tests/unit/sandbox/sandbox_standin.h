@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* In place of the sandbox and the container, for the tests of process.c. */
+#pragma once
+
+#include "sandbox/container.h"
+#include "sandbox/process.h"
+#include "sandbox/sandbox.h"
+
+struct sandbox {
+    sd_event *event;
+    struct ttrpc_client *client;
+    struct process *killed;
+    size_t n_kills;
+};
+
+sd_event *sandbox_event(const struct sandbox *sb) {
+    return sb->event;
+}
+
+struct ttrpc_client *sandbox_agent(const struct sandbox *sb) {
+    return sb->client;
+}
+
+void sandbox_kill_quietly(struct sandbox *sb, struct process *p) {
+    sb->killed = p;
+    sb->n_kills++;
+}
+
+const char *container_id(const struct container *c) {
+    (void)c;
+    return "c1";
+}
+
+const char *container_guest_id(const struct container *c) {
+    (void)c;
+    return "c1";
+}
+
+#define PIPE_SIZE 4096
+#define DATA_LEN ((size_t)100 << 10)
