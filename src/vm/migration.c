@@ -11,7 +11,9 @@
 #define FDSET 9 /* its number in QEMU */
 #define URI "file:/dev/fdset/9"
 
-enum step { STEP_STOP, STEP_CAPABILITIES, STEP_FD, STEP_GO, STEP_WAIT, STEP_REMOVE_FD, STEP_DONE };
+#define SETTLE_USEC (5 * USEC_PER_MSEC) /* between two questions whether QEMU is through with the transfer */
+
+enum step { STEP_STOP, STEP_CAPABILITIES, STEP_FD, STEP_GO, STEP_WAIT, STEP_REMOVE_FD, STEP_SETTLE, STEP_DONE };
 
 struct migration {
     sd_event *event;
@@ -21,7 +23,7 @@ struct migration {
     int fd;
     bool ended; /* QEMU said so; may come before the answer to the command */
     struct err err;
-    sd_event_source *deadline;
+    sd_event_source *deadline, *settle;
     migration_done_fn done;
     void *userdata;
     unsigned pending; /* commands whose answers will come here */
@@ -33,6 +35,7 @@ static void run_step(struct migration *m);
 static void finish(struct migration *m) {
     migration_done_fn done = m->done;
     m->deadline = sd_event_source_disable_unref(m->deadline);
+    m->settle = sd_event_source_disable_unref(m->settle);
     m->fd = fd_close(m->fd); /* the object may be kept for long */
     m->step = STEP_DONE;
     m->done = NULL;
@@ -77,9 +80,9 @@ static void on_reply(void *userdata, const json_t *ret, const struct err *err) {
     (void)ret;
     if (!answered(m))
         return;
-    if (m->step == STEP_REMOVE_FD)
+    if (m->step == STEP_REMOVE_FD && m->direction == MIGRATION_LOAD)
         finish(m); /* that the descriptor could not be removed hurts nobody */
-    else if (err)
+    else if (m->step != STEP_REMOVE_FD && err)
         fail(m, err);
     else
         next_step(m);
@@ -94,6 +97,29 @@ static void on_status(void *userdata, const json_t *ret, const struct err *err) 
     struct err e = ERR_INIT;
     err_set(&e, EIO, "QEMU: %s", why ? why : err ? err->msg : "the transfer failed");
     fail(m, &e);
+}
+
+static int on_settle_again(sd_event_source *source, uint64_t usec, void *userdata) {
+    (void)source;
+    (void)usec;
+    run_step(userdata);
+    return 0;
+}
+
+/* The end of a save is announced before QEMU has left the state "finish-migrate", in which it refuses cont, and no
+ * event tells when it has. */
+static void on_run_state(void *userdata, const json_t *ret, const struct err *err) {
+    struct migration *m = userdata;
+    if (!answered(m))
+        return;
+    const char *status = err ? NULL : json_string_value(json_object_get(ret, "status"));
+    if (!status || strcmp(status, "finish-migrate") != 0) {
+        finish(m);
+        return;
+    }
+    m->settle = sd_event_source_disable_unref(m->settle);
+    if (sd_event_add_time_relative(m->event, &m->settle, CLOCK_MONOTONIC, SETTLE_USEC, 0, on_settle_again, m) < 0)
+        finish(m);
 }
 
 static json_t *capability(const char *name) {
@@ -123,6 +149,8 @@ static int send_step(struct migration *m, struct err *err) {
                        json_pack("{s:s}", "uri", URI), -1, on_reply, err);
     case STEP_REMOVE_FD:
         return command(m, "remove-fd", json_pack("{s:i}", "fdset-id", FDSET), -1, on_reply, err);
+    case STEP_SETTLE:
+        return command(m, "query-status", NULL, -1, on_run_state, err);
     case STEP_WAIT:
     case STEP_DONE:
         break;
@@ -154,10 +182,15 @@ void migration_event(struct migration *m, const char *name, const json_t *data) 
 }
 
 static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata) {
-    (void)source;
     (void)usec;
     struct migration *m = userdata;
     struct err err = ERR_INIT;
+    if (m->err.code) { /* it did not come to rest either */
+        finish(m);
+        return 0;
+    }
+    if (sd_event_source_set_time_relative(source, MIGRATION_USEC) >= 0)
+        (void)sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
     err_set(&err, ETIMEDOUT, "QEMU did not end the transfer within %u s", (unsigned)(MIGRATION_USEC / USEC_PER_SEC));
     (void)qmp_command(m->q, "migrate_cancel", NULL, MIGRATION_USEC, NULL, NULL, NULL);
     fail(m, &err);
@@ -191,6 +224,7 @@ struct migration *migration_free(struct migration *m) {
     m->step = STEP_DONE;
     m->done = NULL;
     m->deadline = sd_event_source_disable_unref(m->deadline);
+    m->settle = sd_event_source_disable_unref(m->settle);
     m->fd = fd_close(m->fd);
     m->freed = true;
     if (m->pending == 0)

@@ -20,11 +20,15 @@ char *qemu_escape(const char *value) {
  * kernel each time. TCG translates each of the work-arounds for CPU bugs, and is no boundary anyway. A fresh page must
  * be zeroed by the guest under TCG: QEMU does not see what virtiofsd writes to memory, and would go on running what it
  * translated from the page before (programs on the share crash). The kernel's test of its timer, a loop in which ticks
- * must come, panics when the host is busy and QEMU's timer thread late. */
+ * must come, panics when the host is busy and QEMU's timer thread late. Its measurement of the TSC against the emulated
+ * timers is off by factors then, and with it all its clocks: the guest crawls. */
 static int kernel_cmdline(const struct qemu_spec *s, char **ret, struct err *err) {
+    char tsc[32] = "";
+    if (s->accel == ACCEL_TCG && s->tsc_khz)
+        snprintf(tsc, sizeof(tsc), " tsc_early_khz=%u", s->tsc_khz);
     cleanup_free char *line =
-        str_printf("console=ttyS0 panic=-1 reboot=t quiet cryptomgr.notests%s%s%s%s",
-                   s->accel == ACCEL_TCG ? " mitigations=off init_on_alloc=1 no_timer_check" : "",
+        str_printf("console=ttyS0 panic=-1 reboot=t quiet cryptomgr.notests%s%s%s%s%s",
+                   s->accel == ACCEL_TCG ? " mitigations=off init_on_alloc=1 no_timer_check" : "", tsc,
                    s->agent_debug ? " agent.log=debug" : "", s->kernel_params[0] ? " " : "", s->kernel_params);
     if (!line)
         return err_set(err, ENOMEM, "sandbox %s: out of memory", s->id);

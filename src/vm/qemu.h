@@ -19,6 +19,7 @@ struct qemu_spec {
     uint64_t memory; /* bytes */
     uint32_t cpus;
     const char *guest_dir; /* as QEMU sees it: "/guest" */
+    unsigned tsc_khz;      /* under TCG: the guest need not measure it; 0: it does */
     const char *kernel_params;
     bool agent_debug;
     bool incoming; /* waits for the state of another one, with the same spec, in place of booting */

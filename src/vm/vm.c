@@ -16,6 +16,7 @@
 #include "vm/migration.h"
 #include "vm/qemu.h"
 #include "vm/qmp.h"
+#include "vm/tsc.h"
 #include "vm/virtiofsd.h"
 
 /* QEMU runs as a user of its own, which no other sandbox and no person has: pids are unique and below 2^22. */
@@ -217,6 +218,7 @@ static int start_qemu(struct vm *vm, const struct vm_spec *spec, const struct wi
                              .memory = spec->memory,
                              .cpus = spec->cpus,
                              .guest_dir = "/guest",
+                             .tsc_khz = spec->accel == ACCEL_TCG && !spec->incoming ? tsc_khz() : 0,
                              .kernel_params = spec->kernel_params,
                              .agent_debug = spec->agent_debug,
                              .incoming = spec->incoming,

@@ -99,6 +99,12 @@ static void accept_command(struct fixture *f, const char *name) {
     answer(f, hear(f, name), "\"return\": {}");
 }
 
+static void settle(struct fixture *f, const char *status) {
+    char text[64];
+    snprintf(text, sizeof(text), "\"return\": {\"status\": \"%s\"}", status);
+    answer(f, hear(f, "query-status"), text);
+}
+
 static void refuse(struct fixture *f, const char *name) {
     answer(f, hear(f, name), "\"error\": {\"class\": \"GenericError\", \"desc\": \"no such luck\"}");
 }
@@ -205,6 +211,12 @@ static void save_in_steps(void **state) {
     tell(f, "completed");
     assert_int_equal(f->done, 0);
     accept_command(f, "remove-fd");
+    /* Not before QEMU takes a cont again. */
+    settle(f, "finish-migrate");
+    assert_int_equal(f->done, 0);
+    settle(f, "finish-migrate");
+    assert_int_equal(f->done, 0);
+    settle(f, "postmigrate");
     assert_int_equal(f->done, 1);
     assert_int_equal(f->err.code, 0);
     expect_silence(f);
@@ -230,7 +242,8 @@ static void the_end_may_come_before_the_answer(void **state) {
     expect_silence(f);
     assert_int_equal(f->done, 0);
     answer(f, msg, "\"return\": {}");
-    accept_command(f, "remove-fd");
+    refuse(f, "remove-fd"); /* which hurts nobody */
+    settle(f, "postmigrate");
     assert_int_equal(f->done, 1);
     assert_int_equal(f->err.code, 0);
 }
@@ -268,6 +281,7 @@ static void a_failed_transfer_says_why(void **state) {
     tell(f, "failed");
     answer(f, hear(f, "query-migrate"), "\"return\": {\"status\": \"failed\", \"error-desc\": \"the disk is full\"}");
     accept_command(f, "remove-fd");
+    settle(f, "running");
     assert_failed(f, "the disk is full");
     expect_silence(f);
 }
@@ -278,6 +292,7 @@ static void a_failed_transfer_that_says_nothing(void **state) {
     tell(f, "cancelled");
     refuse(f, "query-migrate");
     accept_command(f, "remove-fd");
+    refuse(f, "query-status"); /* then a cont says what is wrong */
     assert_failed(f, "no such luck");
 }
 
@@ -325,12 +340,16 @@ static void the_connection_is_lost(void **state) {
 /* At each step; the answer comes when nobody waits for it. */
 static void freeing_cancels(void **state) {
     struct fixture *f = *state;
-    static const char *const commands[] = {"stop", "migrate-set-capabilities", "add-fd", "migrate", "remove-fd"};
-    for (size_t n = 0; n < 5; n++) {
+    static const char *const commands[] = {"stop",        "migrate-set-capabilities", "add-fd", "migrate", "remove-fd",
+                                           "query-status"};
+    for (size_t n = 0; n < 6; n++) {
         f->state[1] = fcntl(f->state[0], F_DUPFD_CLOEXEC, 3);
         start(f, MIGRATION_SAVE);
-        for (size_t i = 0; i < n; i++)
+        for (size_t i = 0; i < n; i++) {
+            if (i == 4)
+                tell(f, "completed");
             accept_command(f, commands[i]);
+        }
         if (n == 4)
             tell(f, "completed");
         json_t *msg = hear(f, commands[n]);
@@ -346,6 +365,7 @@ static void freeing_cancels(void **state) {
     answer(f, begin(f, MIGRATION_SAVE), "\"return\": {}");
     tell(f, "completed");
     accept_command(f, "remove-fd");
+    settle(f, "postmigrate");
     assert_int_equal(f->done, 1);
     assert_null(f->m);
 }

@@ -36,6 +36,21 @@ static bool has(const struct strv *a, const char *arg) {
     return false;
 }
 
+/* What the guest is told so that it need not measure it, where its clocks are emulated. */
+static void the_frequency_of_the_tsc(void **state) {
+    (void)state;
+    struct qemu_spec s = usual;
+    cleanup_strv struct strv none = {0}, tcg = {0}, kvm = {0};
+    assert_int_equal(qemu_argv(&s, &none, NULL), 0);
+    assert_null(strstr(value_of(&none, "-append", 0), "tsc"));
+    s.tsc_khz = 2445406;
+    assert_int_equal(qemu_argv(&s, &tcg, NULL), 0);
+    assert_non_null(strstr(value_of(&tcg, "-append", 0), " tsc_early_khz=2445406"));
+    s.accel = ACCEL_KVM;
+    assert_int_equal(qemu_argv(&s, &kvm, NULL), 0);
+    assert_null(strstr(value_of(&kvm, "-append", 0), "tsc"));
+}
+
 static void usual_command_line(void **state) {
     (void)state;
     cleanup_strv struct strv a = {0};
@@ -142,11 +157,9 @@ static void kernel_command_line(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(usual_command_line),
-        cmocka_unit_test(kvm_uses_the_hosts_cpu),
-        cmocka_unit_test(commas_and_equals_signs_add_no_option),
-        cmocka_unit_test(an_id_cannot_be_an_option),
-        cmocka_unit_test(escape),
+        cmocka_unit_test(usual_command_line),        cmocka_unit_test(the_frequency_of_the_tsc),
+        cmocka_unit_test(kvm_uses_the_hosts_cpu),    cmocka_unit_test(commas_and_equals_signs_add_no_option),
+        cmocka_unit_test(an_id_cannot_be_an_option), cmocka_unit_test(escape),
         cmocka_unit_test(kernel_command_line),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
