@@ -393,9 +393,14 @@ int container_exec(struct container *c, const char *exec_id, const char *process
 
 int container_exec_start(struct container *c, struct process *p, sandbox_done_fn done, void *userdata,
                          struct err *err) {
-    if (c->state == CONTAINER_PAUSED || c->state == CONTAINER_CHECKPOINTING)
-        return err_set(err, EBUSY, "cannot exec in container %s: it is %s", c->id, container_lifecycle.names[c->state]);
-    return exec_start(&c->execs, p, done, userdata, err);
+    bool frozen = c->state == CONTAINER_PAUSED || c->state == CONTAINER_CHECKPOINTING;
+    int r = frozen ? err_set(err, EBUSY, "cannot exec in container %s: it is %s", c->id,
+                             container_lifecycle.names[c->state])
+                   : exec_start(&c->execs, p, done, userdata, err);
+    /* It is over for this process, as with runc's shim: its client waits for the end of its output. */
+    if (r < 0 && process_get_state(p) == PROCESS_CREATED)
+        process_lost(p);
+    return r;
 }
 
 int container_exec_delete(struct container *c, struct process *p, struct err *err) {

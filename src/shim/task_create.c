@@ -199,11 +199,24 @@ static int create(struct task_call *c, const void *msg, struct process_stdio *io
     return r;
 }
 
+/* containerd ended in the middle. Nobody will ask for what it was making: the next containerd finds no task here, and
+ * has the sandbox removed (`delete`). A pod's other containers go on, and this one with them. */
+static void on_creator_lost(struct ttrpc_request *req, void *userdata) {
+    const struct task_call *c = userdata;
+    (void)req;
+    if (sandbox_count(c->s->sb) > 1)
+        return;
+    log_warn("containerd is gone, and with it the one who wanted the container: ending");
+    (void)sd_event_exit(c->s->event, 0);
+}
+
 void task_handle_create(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata) {
     const CreateRequest *in = (const void *)msg;
     struct task_call *c = task_call_new(userdata, req);
     if (!c)
         return;
+    if (c->s->namespace)
+        ttrpc_request_on_cancel(req, on_creator_lost, c);
     struct stdio_spec spec = {
         .in = in->stdin, .out = in->stdout, .err = in->stderr, .terminal = in->terminal, .container_id = in->id};
     open_stdio(c, in, &spec, create);

@@ -124,9 +124,11 @@ teardown() { containerd_test_teardown; }
     task_is "$ID" PAUSED
     run ctr task pause "$ID"
     echo "$output"
+    # Said at once: a client that could not start a process waits for the end of its output.
     run ex "$ID" true
     echo "$output"
     [ "$status" != 0 ]
+    [[ $output == *"cannot exec in container $ID: it is paused"* ]]
     # Its overlay is seen from here as well, so what a paused counter does can be read without an exec.
     local n root
     root=$(find "$T/containerd/root/io.containerd.snapshotter.v1.overlayfs" -path '*/fs/tmp/n')

@@ -344,6 +344,35 @@ static void test_exec(void **state) {
     must(d, "Pause", "");
     assert_int_equal(simple(d, "Start", "e4"), -EBUSY);
     ASSERT_SAYS(&d->err, "paused");
+    RUN_UNTIL(d->event, status_of(d, "e4", NULL) == CONTAINERD__TASK__V2__STATUS__STOPPED);
+    must(d, "Delete", "e4");
+}
+
+/* A client waits for the end of the output of a process that could not be started. */
+static void test_exec_refused_output(void **state) {
+    struct daemon *d = *state;
+    Containerd__Task__V2__ExecProcessRequest req = CONTAINERD__TASK__V2__EXEC_PROCESS_REQUEST__INIT;
+    any_t any = CONTAINERD__TASK__V2__ANY__INIT;
+    int fds[2];
+    uint8_t b;
+    create(d);
+    must(d, "Start", "");
+    must(d, "Pause", "");
+    any.type_url = text("types.containerd.io/opencontainers/runtime-spec/1/Process");
+    any.value.data = (uint8_t *)text(exec_json);
+    any.value.len = strlen(exec_json);
+    req.id = text("c1");
+    req.exec_id = text("e1");
+    req.spec = &any;
+    req.stdout = text("fd://");
+    assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+    assert_int_equal(daemon_call_fds(d, TASK, "Exec", &req.base, &fds[1], 1, NULL), 0);
+    close(fds[1]);
+    assert_int_equal(fd_set_nonblock(fds[0], true), 0);
+    assert_int_equal(read(fds[0], &b, 1), -1);
+    assert_int_equal(simple(d, "Start", "e1"), -EBUSY);
+    assert_int_equal(read(fds[0], &b, 1), 0);
+    close(fds[0]);
 }
 
 /* Refused, its fds do not stay behind for the next request of the connection. */
@@ -419,6 +448,7 @@ int main(void) {
         TEST(test_stdio),
         TEST(test_exec),
         TEST(test_exec_refused_fds),
+        TEST(test_exec_refused_output),
         TEST(test_update_stats_resize),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -114,6 +114,48 @@ static void test_vm_dies_in_create(void **state) {
     assert_true(share_is_empty(d));
 }
 
+/* Calls Create and goes away before the answer. True: the daemon ends. */
+static bool ends_with_its_creator(struct daemon *d, const char *id) {
+    struct later l = {0};
+    struct ttrpc_client *client = daemon_connect(d);
+    Containerd__Task__V2__CreateTaskRequest req = create_request(d);
+    int code;
+    req.id = text(id);
+    start_call(d, client, TASK, "Create", &req.base, &l);
+    RUN_UNTIL(d->event, fake_vm.vm);
+    the_agent()->hold = true;
+    RUN_UNTIL(d->event, the_agent()->kept);
+    ttrpc_client_free(client);
+    uint64_t end = now_usec() + TEST_DEADLINE;
+    while (sd_event_get_exit_code(d->event, &code) < 0 && ttrpc_server_connections(d->s.server) > 1) {
+        assert_true(now_usec() < end);
+        assert_true(sd_event_run(d->event, 10 * USEC_PER_MSEC) >= 0);
+    }
+    return sd_event_get_exit_code(d->event, &code) >= 0;
+}
+
+/* Without containerd, the container is there for the next `stasis`. */
+static void test_creator_lost(void **state) {
+    struct daemon *d = *state;
+    assert_false(ends_with_its_creator(d, "c1"));
+    mock_fail(&the_agent()->kept, ECANCELED, "late");
+}
+
+static void test_containerd_lost(void **state) {
+    struct daemon *d = *state;
+    d->s.namespace = text("ns");
+    assert_true(ends_with_its_creator(d, "c1"));
+    mock_fail(&the_agent()->kept, ECANCELED, "late");
+}
+
+static void test_containerd_lost_in_a_pod(void **state) {
+    struct daemon *d = *state;
+    create(d);
+    d->s.namespace = text("ns");
+    assert_false(ends_with_its_creator(d, "c2"));
+    mock_fail(&the_agent()->kept, ECANCELED, "late");
+}
+
 /* The daemon ends while a create and a start are under way: both are answered. */
 static void test_end_while_busy(void **state) {
     struct daemon *d = *state;
@@ -176,8 +218,12 @@ int main(void) {
     if (!own_mounts())
         return EXIT_SKIPPED;
     const struct CMUnitTest tests[] = {
-        TEST(test_wait_disconnect),   TEST(test_exit_during_start), TEST(test_concurrent),     TEST(test_vm_dies),
-        TEST(test_vm_dies_in_create), TEST(test_end_while_busy),    TEST(test_shutdown_empty), TEST(test_shutdown),
+        TEST(test_wait_disconnect),   TEST(test_exit_during_start),
+        TEST(test_concurrent),        TEST(test_vm_dies),
+        TEST(test_vm_dies_in_create), TEST(test_creator_lost),
+        TEST(test_containerd_lost),   TEST(test_containerd_lost_in_a_pod),
+        TEST(test_end_while_busy),    TEST(test_shutdown_empty),
+        TEST(test_shutdown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
