@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <unistd.h>
-
 #include "base/log.h"
-#include "cli/background.h"
 #include "cli/cmd_snapshot.h"
 
 struct options {
@@ -13,21 +10,13 @@ static const struct option_row rows[] = {
     OPTION(OPTION_FLAG, struct options, quiet, "quiet", 'q', "print nothing if all is well"),
 };
 
-static int verify(void *userdata, struct err *err) {
-    const struct snapshot *s = userdata;
-    long cpus = sysconf(_SC_NPROCESSORS_ONLN);
-    return manifest_verify(s->fd, &s->manifest, cpus > 0 ? (unsigned)cpus : 1, err);
-}
-
 static int verify_one(const struct config *config, const char *name, bool quiet, struct err *err) {
     cleanup_snapshot struct snapshot s = SNAPSHOT_NONE;
-    cleanup_free char *what = str_printf("verifying %s", name);
     int r = snapshot_open(SNAPSHOT_KIND_SNAPSHOT, config->snapshot_dir, name, &s, err);
+    if (r == 0)
+        r = snapshot_verify(&s, name, err);
     if (r < 0)
         return r;
-    r = background_run(what ? what : "verifying", verify, &s, err);
-    if (r < 0)
-        return err_wrap(err, "snapshot %s", name);
     if (!quiet)
         printf("%s: as it was saved\n", name);
     return 0;

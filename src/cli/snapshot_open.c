@@ -9,6 +9,7 @@
 
 #include "base/fd.h"
 #include "base/path.h"
+#include "cli/background.h"
 
 #define USAGE_DEPTH_MAX 256 /* of what is counted */
 
@@ -18,6 +19,18 @@ const char *snapshot_kind_name(enum snapshot_kind kind) {
 
 const char *snapshot_kind_dir(enum snapshot_kind kind, const struct config *config) {
     return kind == SNAPSHOT_KIND_TEMPLATE ? config->template_dir : config->snapshot_dir;
+}
+
+static int verify(void *userdata, struct err *err) {
+    const struct snapshot *s = userdata;
+    long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+    return manifest_verify(s->fd, &s->manifest, cpus > 0 ? (unsigned)cpus : 1, err);
+}
+
+int snapshot_verify(const struct snapshot *s, const char *name, struct err *err) {
+    cleanup_free char *what = str_printf("verifying %s", name);
+    int r = background_run(what ? what : "verifying", verify, (void *)s, err);
+    return r < 0 ? err_wrap(err, "snapshot %s", name) : 0;
 }
 
 void snapshot_close(struct snapshot *s) {

@@ -32,6 +32,10 @@ struct snapshot {
 
 /* Errors: -ENOENT "there is no …", also when there is no store; -EPERM, -EBADMSG as of store.h and manifest.h. */
 int snapshot_open(enum snapshot_kind kind, const char *dir, const char *name, struct snapshot *ret, struct err *err);
+
+/* Compares all of it with its digests, with a line of progress. -EBADMSG names the item that differs. */
+int snapshot_verify(const struct snapshot *s, const char *name, struct err *err);
+
 void snapshot_close(struct snapshot *s); /* accepts SNAPSHOT_NONE */
 #define cleanup_snapshot CLEANUP(snapshot_close)
 

@@ -28,8 +28,8 @@ struct member {
 struct restore {
     struct cli *cli;
     const struct snapshot_restore *o;
-    const char *id; /* of the sandbox */
-    bool new_identity;
+    const char *id;              /* of the sandbox */
+    bool new_identity, replaces; /* there is something to replace */
     struct config config;
     struct snapshot snapshot;
     struct member *members; /* one for each container of the manifest */
@@ -105,14 +105,16 @@ static int make_specs(struct restore *x, struct err *err) {
 }
 
 /* Ids are unique in the root, not only in their sandbox. */
-static int check_ids(const struct restore *x, struct err *err) {
+static int check_ids(struct restore *x, struct err *err) {
     for (size_t i = 0; i < x->n; i++) {
         cleanup_lookup struct lookup l = LOOKUP_NONE;
         const char *id = x->members[i].id;
         struct err e = ERR_INIT;
         int r = lookup_container(x->cli, id, &l, &e);
-        if (r == 0 && x->o->replace && strcmp(l.dir.id, x->id) == 0)
+        if (r == 0 && x->o->replace && strcmp(l.dir.id, x->id) == 0) {
+            x->replaces = true;
             continue;
+        }
         if (r == 0)
             return err_set(err, EEXIST, "container %s exists: delete it first, or %s", id,
                            x->o->id ? "choose another --id" : "use --replace, or --id for a copy beside it");
@@ -132,6 +134,9 @@ static int prepare(struct restore *x, struct err *err) {
         r = make_specs(x, err);
     if (r == 0)
         r = check_ids(x, err);
+    /* What is there is only given up for a snapshot that is whole. */
+    if (r == 0 && x->replaces)
+        r = snapshot_verify(&x->snapshot, x->o->name, err);
     return r;
 }
 

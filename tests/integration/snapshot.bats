@@ -319,7 +319,6 @@ send(b"exit 3\n")' "$STASIS" --root "$R" --config "$CONF" run --bundle "$T/t" t 
     fails "container w exists" -- snapshot restore wrong
     fails "container w exists" -- snapshot restore --id w wrong
     status_is w running
-    gone w
     stasis snapshot verify wrong
     local item at
     for item in memory device manifest.json roots/0/bin/busybox; do
@@ -329,9 +328,12 @@ send(b"exit 3\n")' "$STASIS" --root "$R" --config "$CONF" run --bundle "$T/t" t 
         flip "$S/damaged/$item" "$at"
         fails "$([ $item = roots/0/bin/busybox ] && echo roots/0 || echo ${item%.json})" -- snapshot restore --id x damaged
         [ ! -e "$R/x" ]
+        fails "$([ $item = roots/0/bin/busybox ] && echo roots/0 || echo ${item%.json})" -- snapshot restore --replace damaged
+        status_is w running
         fails "$([ $item = roots/0/bin/busybox ] && echo roots/0 || echo ${item%.json})" -- snapshot verify damaged
         rm -r "$S/damaged"
     done
+    gone w
     # Made by other packages; the manifest's digest is right.
     cp -a "$S/wrong" "$S/other"
     python3 - "$S/other/manifest.json" <<'PROGRAM'
