@@ -20,5 +20,14 @@ for part in unit lint fuzz integration; do
     if [ "$status" != 0 ] && [ "${f:-0}" = 0 ]; then failed=$((failed + 1)); fi
     echo "   ($part took $(($(date +%s) - start)) s)"
 done
+# What failed, once more and in short: a CI that keeps only the end of the output has it.
+if [ "$failed" != 0 ]; then
+    echo "== failed"
+    grep -hE '^FAIL ' "$1"/test-{unit,lint,fuzz}.log
+    awk '/^tests\/integration\//  {file = $1}
+         /^(not )?ok /             {left = 0}
+         /^not ok /                {print file " " $0; left = 5}
+         /^# / && left-- > 0       {print "    " substr($0, 3, 200)}' "$1/test-integration.log"
+fi
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ] && [ "$passed" -gt 0 ]

@@ -218,6 +218,10 @@ restore() {
         restore_fails "$words" "$(strerror "$error")"
         hit "$point"
     done < <(grep . <<<"$RESTORE_STEPS")
+    # The agent ends, and with it the guest.
+    fault agent.restored kill
+    restore_fails panic
+    hit agent.restored
     no_fault
 }
 

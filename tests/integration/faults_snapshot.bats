@@ -14,6 +14,13 @@ setup_file() {
     launch s1
 }
 setup() {
+    # One that a test has killed shall fail that test alone.
+    status_is s1 running || {
+        configure s1
+        no_fault
+        stasis delete --force s1 || true
+        launch s1
+    }
     know s1
 }
 teardown() {

@@ -179,6 +179,7 @@ static void test_terminal(void **state) {
     pid_t pid = fork();
     if (pid == 0) {
         close(master);
+        signal(SIGHUP, SIG_DFL); /* it may have come with nohup */
         login_tty(slave);
         execl("/bin/sh", "sh", "-c", "exec sleep 1000", NULL);
         _exit(127);
