@@ -90,7 +90,7 @@ def restore(name, container):
 
 def bench_calls():
     """(a) Our calls beside crun's in the guest; bytes on the disk. VMs for restores start from a template."""
-    stasis("run", "--bundle", bundle("warm", ["/bin/true"]), "warm", config=warm)
+    stasis("run", "--bundle", bundle("first", ["/bin/true"]), "warm", config=warm)
     theirs, ours, frozen, disk = [], [], [], []
     again_theirs, again_ours, again_whole = [], [], []
     for i in range(ROUNDS):
