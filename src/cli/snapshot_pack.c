@@ -3,7 +3,6 @@
 
 #include <fcntl.h>
 #include <linux/limits.h>
-#include <search.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
@@ -11,55 +10,20 @@
 #include "base/fd.h"
 #include "base/path.h"
 #include "base/util.h"
+#include "oci/archive_links.h"
 
 #define LIST_MAX ((size_t)64 << 10) /* bytes of the names of one file's attributes */
 
-struct link {
-    dev_t dev;
-    ino_t ino;
-    nlink_t left; /* names that are still to come */
-    char *path;   /* of the first */
-};
-
 struct pack {
     struct archive_put *put;
-    void *links; /* a tree (tsearch) of struct link */
-    unsigned n_links;
+    struct archive_links links;
     char *list, *value;
 };
 
-DEFINE_CLEANUP(struct archive_entry *, archive_entry_free);
-#define cleanup_entry CLEANUP(archive_entry_freep)
-
 static int pack_dir(struct pack *p, int fd, const char *path, unsigned depth, struct err *err);
-
-static int compare_links(const void *a, const void *b) {
-    const struct link *x = a, *y = b;
-    if (x->ino != y->ino)
-        return x->ino < y->ino ? -1 : 1;
-    return (x->dev > y->dev) - (x->dev < y->dev);
-}
-
-static void free_link(void *p) {
-    struct link *l = p;
-    free(l->path);
-    free(l);
-}
 
 static int out_of_memory(struct err *err) {
     return err_set(err, ENOMEM, "out of memory");
-}
-
-static struct archive_entry *entry_new(const char *path, const struct stat *st) {
-    struct archive_entry *e = archive_entry_new();
-    if (!e)
-        return NULL;
-    archive_entry_copy_stat(e, st);
-    archive_entry_copy_pathname(e, path);
-    archive_entry_set_size(e, 0);
-    archive_entry_unset_atime(e);
-    archive_entry_unset_ctime(e);
-    return e;
 }
 
 /* Those hold for one file system only (snapshot/tree.h). */
@@ -93,37 +57,6 @@ static int add_xattrs(struct pack *p, struct archive_entry *e, const char *at, c
     return 0;
 }
 
-/* Makes the entry a hard link if its file was put under another name before. Returns 1 then. */
-static int find_link(struct pack *p, struct archive_entry *e, const char *path, const struct stat *st,
-                     struct err *err) {
-    if (st->st_nlink < 2 || S_ISDIR(st->st_mode))
-        return 0;
-    const struct link key = {.dev = st->st_dev, .ino = st->st_ino};
-    struct link *const *found = tfind(&key, &p->links, compare_links);
-    if (found) {
-        struct link *l = *found;
-        archive_entry_copy_hardlink(e, l->path);
-        if (--l->left == 0) {
-            tdelete(l, &p->links, compare_links);
-            free_link(l);
-            p->n_links--;
-        }
-        return 1;
-    }
-    if (p->n_links == SNAPSHOT_LINKS_MAX)
-        return err_set(err, EFBIG, "%s: more than %u files with several names", path, SNAPSHOT_LINKS_MAX);
-    struct link *l = malloc(sizeof(*l));
-    if (!l)
-        return out_of_memory(err);
-    *l = (struct link){.dev = st->st_dev, .ino = st->st_ino, .left = st->st_nlink - 1, .path = strdup(path)};
-    if (!l->path || !tsearch(l, &p->links, compare_links)) {
-        free_link(l);
-        return out_of_memory(err);
-    }
-    p->n_links++;
-    return 0;
-}
-
 static int put_regular(struct pack *p, int parent, const char *name, const char *path, struct archive_entry *e,
                        struct err *err) {
     struct stat st;
@@ -145,10 +78,10 @@ static int put_child(struct pack *p, int parent, const char *name, const char *p
         return err_errno(err, errno, "cannot read %s", path);
     if (S_ISSOCK(st.st_mode))
         return 0;
-    cleanup_entry struct archive_entry *e = entry_new(path, &st);
+    cleanup_entry struct archive_entry *e = archive_put_header(path, &st);
     if (!e)
         return out_of_memory(err);
-    int r = find_link(p, e, path, &st, err);
+    int r = archive_links_find(&p->links, e, path, &st, err);
     if (r != 0)
         return r < 0 ? r : archive_put_entry(p->put, e, NULL, 0, err);
     snprintf(at, sizeof(at), "/proc/self/fd/%d/%s", parent, name);
@@ -195,10 +128,10 @@ int snapshot_pack_tree(struct archive_put *put, int dirfd, const char *name, str
     struct stat st;
     char at[64];
     cleanup_free char *list = malloc(LIST_MAX), *value = malloc(SNAPSHOT_XATTR_MAX);
-    struct pack p = {.put = put, .list = list, .value = value};
+    struct pack p = {.put = put, .links = {.max = SNAPSHOT_LINKS_MAX}, .list = list, .value = value};
     if (fstat(dirfd, &st) < 0)
         return err_errno(err, errno, "cannot read %s", name);
-    cleanup_entry struct archive_entry *e = entry_new(name, &st);
+    cleanup_entry struct archive_entry *e = archive_put_header(name, &st);
     if (!list || !value || !e)
         return out_of_memory(err);
     snprintf(at, sizeof(at), "/proc/self/fd/%d/.", dirfd);
@@ -207,6 +140,6 @@ int snapshot_pack_tree(struct archive_put *put, int dirfd, const char *name, str
         r = archive_put_entry(put, e, NULL, 0, err);
     if (r == 0)
         r = pack_dir(&p, dirfd, name, 0, err);
-    tdestroy(p.links, free_link);
+    archive_links_clear(&p.links);
     return r;
 }

@@ -153,8 +153,6 @@ static struct archive_entry *member_new(const struct archive_writer *w, const ch
     archive_entry_set_mtime(e, w->mtime, 0);
     return e;
 }
-DEFINE_CLEANUP(struct archive_entry *, archive_entry_free);
-#define cleanup_entry CLEANUP(archive_entry_freep)
 
 int archive_add_text(struct archive_writer *w, const char *name, const void *data, size_t len, struct err *err) {
     cleanup_entry struct archive_entry *e = member_new(w, name, err);

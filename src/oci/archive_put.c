@@ -40,6 +40,18 @@ struct archive_put *archive_put_free(struct archive_put *p) {
     return NULL;
 }
 
+struct archive_entry *archive_put_header(const char *path, const struct stat *st) {
+    struct archive_entry *e = archive_entry_new();
+    if (!e)
+        return NULL;
+    archive_entry_copy_stat(e, st);
+    archive_entry_copy_pathname(e, path);
+    archive_entry_set_size(e, 0);
+    archive_entry_unset_atime(e);
+    archive_entry_unset_ctime(e);
+    return e;
+}
+
 static int library_error(const struct archive_put *p, struct archive_entry *e, struct err *err) {
     const char *entry = e ? archive_entry_pathname(e) : NULL, *why = archive_error_string(p->a);
     int code = archive_errno(p->a);

@@ -6,6 +6,7 @@
 #include <archive_entry.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/stat.h>
 
 #include "base/err.h"
 #include "base/util.h"
@@ -25,6 +26,13 @@ int archive_put_new(archive_sink_fn sink, void *userdata, int filter, bool dry, 
 /* The same with times in nanoseconds, which takes a header more for each entry. */
 int archive_put_new_exact(archive_sink_fn sink, void *userdata, int filter, const char *name, struct archive_put **ret,
                           struct err *err);
+
+DEFINE_CLEANUP(struct archive_entry *, archive_entry_free);
+#define cleanup_entry CLEANUP(archive_entry_freep)
+
+/* The header of an entry, without a size, and without when it was read, which is not the container's doing. NULL: no
+ * memory. */
+struct archive_entry *archive_put_header(const char *path, const struct stat *st);
 
 /* An entry of its header only, or with len bytes of data. The entry's size is set here. */
 int archive_put_entry(struct archive_put *p, struct archive_entry *e, const void *data, size_t len, struct err *err);

@@ -4,7 +4,6 @@
 
 #include <fcntl.h>
 #include <linux/limits.h>
-#include <search.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
@@ -12,25 +11,19 @@
 #include "base/fd.h"
 #include "base/json.h"
 #include "base/path.h"
+#include "oci/archive_links.h"
 
 #define LINKS_MAX (1U << 16) /* files with several names that we wait for the rest of */
 #define NOTES_MAX 32
 #define OVERLAY "trusted.overlay."
 #define OVERLAY_USER "user.overlay." /* the same, of an overlay mounted with userxattr */
 
-struct link {
-    dev_t dev;
-    ino_t ino;
-    nlink_t left; /* names that are still to come */
-    char *path;   /* the first */
-};
-
 struct walk {
     struct archive_put *put;
     struct strv *deleted, *notes; /* may be NULL */
-    uint32_t n_entries, n_links, n_notes;
+    uint32_t n_entries, n_notes;
     uint64_t bytes;
-    void *links; /* a tree (tsearch) of struct link */
+    struct archive_links links;
     char *xattr; /* ROOTFS_DIFF_XATTR_MAX bytes */
     char *list;  /* XATTR_LIST_MAX bytes */
 };
@@ -44,23 +37,7 @@ struct level {
     unsigned depth;
 };
 
-DEFINE_CLEANUP(struct archive_entry *, archive_entry_free);
-#define cleanup_entry CLEANUP(archive_entry_freep)
-
 static int walk_dir(struct walk *w, const struct level *l, struct err *err);
-
-static int compare_links(const void *a, const void *b) {
-    const struct link *x = a, *y = b;
-    if (x->ino != y->ino)
-        return x->ino < y->ino ? -1 : 1;
-    return (x->dev > y->dev) - (x->dev < y->dev);
-}
-
-static void free_link(void *p) {
-    struct link *l = p;
-    free(l->path);
-    free(l);
-}
 
 static int out_of_memory(struct err *err) {
     return err_set(err, ENOMEM, "out of memory");
@@ -76,19 +53,6 @@ static int add_note(struct walk *w, const char *path, const char *why, struct er
     return r < 0 ? out_of_memory(err) : 0;
 }
 
-static struct archive_entry *entry_new(const char *path, const struct stat *st) {
-    struct archive_entry *e = archive_entry_new();
-    if (!e)
-        return NULL;
-    archive_entry_copy_stat(e, st);
-    archive_entry_copy_pathname(e, path);
-    archive_entry_set_size(e, 0);
-    /* What was read when is not the container's doing. */
-    archive_entry_unset_atime(e);
-    archive_entry_unset_ctime(e);
-    return e;
-}
-
 /* Deleted: a path in the list; where JSON cannot say it, an OCI whiteout. */
 static int put_deleted(struct walk *w, const char *dir, const char *name, struct err *err) {
     static const struct stat nothing = {.st_mode = S_IFREG | 0600};
@@ -97,7 +61,7 @@ static int put_deleted(struct walk *w, const char *dir, const char *name, struct
     if (!path)
         return out_of_memory(err);
     if (!text) {
-        cleanup_entry struct archive_entry *e = entry_new(path, &nothing);
+        cleanup_entry struct archive_entry *e = archive_put_header(path, &nothing);
         return e ? archive_put_entry(w->put, e, NULL, 0, err) : out_of_memory(err);
     }
     if (!w->deleted)
@@ -152,35 +116,14 @@ static int add_xattrs(struct walk *w, struct archive_entry *e, int fd, const cha
     return 0;
 }
 
-/* Turns the entry into a hard link if its file was put under another name before. Returns 1 then. */
+/* Too many are no reason to fail: the container goes on with files of its own. */
 static int find_link(struct walk *w, struct archive_entry *e, const char *path, const struct stat *st,
                      struct err *err) {
-    if (st->st_nlink < 2)
-        return 0;
-    const struct link key = {.dev = st->st_dev, .ino = st->st_ino};
-    struct link *const *found = tfind(&key, &w->links, compare_links);
-    if (found) {
-        struct link *l = *found;
-        archive_entry_copy_hardlink(e, l->path);
-        if (--l->left == 0) {
-            tdelete(l, &w->links, compare_links);
-            free_link(l);
-            w->n_links--;
-        }
-        return 1;
-    }
-    if (w->n_links == LINKS_MAX)
+    struct err e_links = ERR_INIT;
+    int r = archive_links_find(&w->links, e, path, st, &e_links);
+    if (r == -EFBIG)
         return add_note(w, path, "becomes a file of its own, it had other names", err);
-    struct link *l = malloc(sizeof(*l));
-    if (!l)
-        return out_of_memory(err);
-    *l = (struct link){.dev = st->st_dev, .ino = st->st_ino, .left = st->st_nlink - 1, .path = strdup(path)};
-    if (!l->path || !tsearch(l, &w->links, compare_links)) {
-        free_link(l);
-        return out_of_memory(err);
-    }
-    w->n_links++;
-    return 0;
+    return r < 0 ? err_copy(err, &e_links) : r;
 }
 
 static int put_regular(struct walk *w, const struct level *l, const char *name, const char *path, struct err *err) {
@@ -200,7 +143,7 @@ static int put_regular(struct walk *w, const struct level *l, const char *name, 
     if ((uint64_t)st.st_size > ROOTFS_DIFF_BYTES_MAX - w->bytes)
         return err_set(err, EFBIG, "with /%s the changed files have more than %llu bytes", path,
                        (unsigned long long)ROOTFS_DIFF_BYTES_MAX);
-    cleanup_entry struct archive_entry *e = entry_new(path, &st);
+    cleanup_entry struct archive_entry *e = archive_put_header(path, &st);
     if (!e)
         return out_of_memory(err);
     int r = find_link(w, e, path, &st, err);
@@ -218,7 +161,7 @@ static int put_other(struct walk *w, const struct level *l, const char *name, co
     if (!S_ISLNK(st->st_mode) && !S_ISFIFO(st->st_mode))
         return add_note(w, path, S_ISSOCK(st->st_mode) ? "a socket is not taken along" : "a device is not taken along",
                         err);
-    cleanup_entry struct archive_entry *e = entry_new(path, st);
+    cleanup_entry struct archive_entry *e = archive_put_header(path, st);
     if (!e)
         return out_of_memory(err);
     if (S_ISLNK(st->st_mode)) {
@@ -237,7 +180,7 @@ static int put_hidden(struct walk *w, const struct level *l, struct err *err) {
     struct stat st;
     if (!l->lower_known) {
         cleanup_free char *path = str_printf("%s/.wh..wh..opq", l->path);
-        cleanup_entry struct archive_entry *e = path ? entry_new(path, &nothing) : NULL;
+        cleanup_entry struct archive_entry *e = path ? archive_put_header(path, &nothing) : NULL;
         return e ? archive_put_entry(w->put, e, NULL, 0, err) : out_of_memory(err);
     }
     if (l->lower < 0)
@@ -270,7 +213,7 @@ static int put_dir(struct walk *w, const struct level *l, const char *name, cons
         return err_errno(err, errno, "cannot read /%s", path);
     if (has_xattr(fd, OVERLAY "redirect"))
         return err_set(err, EOPNOTSUPP, "/%s was renamed (overlay's redirect_dir)", path);
-    cleanup_entry struct archive_entry *e = entry_new(path, &st);
+    cleanup_entry struct archive_entry *e = archive_put_header(path, &st);
     if (!e)
         return out_of_memory(err);
     int r = add_xattrs(w, e, fd, path, err);
@@ -340,7 +283,7 @@ int rootfs_diff_write(const struct rootfs_diff_source *src, bool dry, archive_si
                       struct strv *deleted, struct strv *notes, struct err *err) {
     cleanup_archive_put struct archive_put *put = NULL;
     cleanup_free char *xattr = malloc(ROOTFS_DIFF_XATTR_MAX), *list = malloc(XATTR_LIST_MAX);
-    struct walk w = {.deleted = deleted, .notes = notes, .xattr = xattr, .list = list};
+    struct walk w = {.links = {.max = LINKS_MAX}, .deleted = deleted, .notes = notes, .xattr = xattr, .list = list};
     const struct level top = {
         .upper = src->upper_fd, .lower = src->lower_fd, .lower_known = src->lower_fd >= 0, .path = ""};
     if (!xattr || !list)
@@ -350,7 +293,7 @@ int rootfs_diff_write(const struct rootfs_diff_source *src, bool dry, archive_si
         return r;
     w.put = put;
     r = walk_dir(&w, &top, err);
-    tdestroy(w.links, free_link);
+    archive_links_clear(&w.links);
     return r < 0 ? r : archive_put_finish(put, err);
 }
 

@@ -2,7 +2,8 @@
 /*
  * Device state out of QEMU and into it. The guest's memory takes no part (x-ignore-shared): it is a file of this
  * process's, so what QEMU writes is a few hundred KB, virtiofsd's state among them. Steps are QMP commands, one after
- * the other; the end is a MIGRATION event, not a poll.
+ * the other; the end is a MIGRATION event. Only for QEMU to be ready to go on after a save there is none, so that is
+ * asked.
  */
 #pragma once
 
