@@ -35,6 +35,3 @@ const char *container_guest_id(const struct container *c) {
     (void)c;
     return "c1";
 }
-
-#define PIPE_SIZE 4096
-#define DATA_LEN ((size_t)100 << 10)

@@ -1,46 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Needs root: files get an owner, and full disks are small mounts. */
-#include "sandbox/image_dir.h"
-#include "support.h"
+/* image_dir.c: how images become a checkpoint, and what is a checkpoint to restore from. Needs root: files get an
+ * owner, and full disks are small mounts. */
+#include "image_dir_fixture.h"
 
 #include <sys/sysmacros.h>
-
-#include "base/log.h"
-
-#define ALL 4 /* the log level that drops nothing */
-
-struct fixture {
-    struct tmpdir *t;
-    char *final; /* T/ck */
-    struct image_dir d;
-    struct image_totals totals;
-    struct err err;
-};
-
-static int setup(void **state) {
-    struct fixture *f = calloc(1, sizeof(*f));
-    void *dir = NULL;
-    if (tmpdir_setup(&dir) < 0)
-        return -1;
-    f->t = dir;
-    f->final = tmpdir_path(f->t, "ck");
-    *state = f;
-    return 0;
-}
-
-static int teardown(void **state) {
-    struct fixture *f = *state;
-    void *dir = f->t;
-    image_dir_clear(&f->d);
-    free(f->final);
-    free(f);
-    return tmpdir_teardown(&dir);
-}
-
-static void make(struct fixture *f, const char *parent_path) {
-    if (image_dir_make(f->final, parent_path, &f->d, &f->err) < 0)
-        fail_msg("%s", f->err.msg);
-}
 
 static int make_fails(struct fixture *f, const char *final, const char *parent_path) {
     f->err = (struct err)ERR_INIT;
@@ -52,16 +15,9 @@ static int make_fails(struct fixture *f, const char *final, const char *parent_p
     return r;
 }
 
-/* The guest writes NAME into images/ or work/. */
-static void guest_writes(const struct fixture *f, const char *dir, const char *name, const char *text) {
-    cleanup_free char *path = path_join(dir, name);
-    (void)f;
-    assert_int_equal(file_write_atomic(path, text, strlen(text), 0666, false, NULL), 0);
-}
-
 static void guest_dumps(struct fixture *f) {
-    guest_writes(f, f->d.images, IMAGE_INVENTORY, "inventory");
-    guest_writes(f, f->d.images, "pages-1.img", "pages");
+    guest_writes(f->d.images, IMAGE_INVENTORY, "inventory");
+    guest_writes(f->d.images, "pages-1.img", "pages");
 }
 
 static int commit(struct fixture *f) {
@@ -79,30 +35,13 @@ static void must_commit(struct fixture *f) {
 static char *checkpoint(struct fixture *f, const char *name, const char *parent) {
     char *path = tmpdir_path(f->t, name);
     assert_int_equal(mkdir(path, 0700), 0);
-    guest_writes(f, path, IMAGE_INVENTORY, name);
+    guest_writes(path, IMAGE_INVENTORY, name);
     if (*parent) {
         cleanup_free char *target = str_printf("../%s", parent);
         cleanup_free char *link = path_join(path, IMAGE_PARENT);
         assert_int_equal(symlink(target, link), 0);
     }
     return path;
-}
-
-static size_t count_in(const char *path) {
-    size_t n = 0;
-    cleanup_dir DIR *d = opendir(path);
-    assert_non_null(d);
-    for (const struct dirent *e; (e = readdir(d));)
-        n += strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0;
-    return n;
-}
-
-static void assert_file(const struct fixture *f, const char *name, const char *want) {
-    cleanup_free char *text = NULL;
-    struct err err = ERR_INIT;
-    if (file_read_at(f->t->fd, name, 1 << 20, &text, NULL, &err) < 0)
-        fail_msg("%s", err.msg);
-    assert_string_equal(text, want);
 }
 
 static bool is_there(const struct fixture *f, const char *name) {
@@ -284,9 +223,6 @@ static void commit_links_the_parent(void **state) {
 }
 
 /* threats.md 6 and 8: what the guest may leave besides images. Each is made by a function in images/ (its fd). */
-static void leave_symlink(int dir) {
-    assert_int_equal(symlinkat("/etc/passwd", dir, "core-1.img"), 0);
-}
 static void leave_inventory_symlink(int dir) {
     assert_int_equal(unlinkat(dir, IMAGE_INVENTORY, 0), 0);
     assert_int_equal(symlinkat("/etc/passwd", dir, IMAGE_INVENTORY), 0);
@@ -306,9 +242,6 @@ static void leave_hard_link(int dir) {
 static void leave_directory(int dir) {
     assert_int_equal(mkdirat(dir, "core-1.img", 0700), 0);
     assert_int_equal(mkdirat(dir, "core-1.img/below", 0700), 0);
-}
-static void leave_hidden(int dir) {
-    assert_int_equal(mknodat(dir, ".hidden", S_IFREG, 0), 0);
 }
 static void leave_escape(int dir) {
     assert_int_equal(mknodat(dir, "\x1b[2J", S_IFREG, 0), 0);
@@ -418,7 +351,7 @@ static void commit_on_a_full_disk(void **state) {
     struct fixture *f = *state;
     full(f, "nr_inodes=5"); /* root, tmp, images, work and one file */
     make(f, "");
-    guest_writes(f, f->d.images, IMAGE_INVENTORY, "inventory");
+    guest_writes(f->d.images, IMAGE_INVENTORY, "inventory");
     assert_int_equal(commit(f), -ENOSPC);
     ASSERT_SAYS(&f->err, strerror(ENOSPC));
     ASSERT_SAYS(&f->err, f->final);
@@ -439,141 +372,6 @@ static void read_only_disk(void **state) {
     assert_int_equal(commit(f), -EROFS);
     ASSERT_SAYS(&f->err, f->final);
     assert_int_equal(umount2(f->t->path, MNT_DETACH), 0);
-}
-
-/* ---- logs ---- */
-
-static const char dump_log[] = "(00.000000) Parsing config file\n"
-                               "(00.004692) Version: 4.1.1 (gitid 0)\n"
-                               "(00.010000) Warn  (criu/net.c:1): odd\n"
-                               "pie: 1: Running daemon\n"
-                               "(01.178449) Error (criu/tun.c:85): tun: Unable to create tun\n"
-                               "(02.000000) Dumping FAILED.";
-
-static void collects_logs(void **state) {
-    struct fixture *f = *state;
-    cleanup_free char *to = tmpdir_path(f->t, "logs/of/it");
-    cleanup_free char *old = tmpdir_path(f->t, "old");
-    struct stat st;
-    make(f, "");
-    guest_writes(f, f->d.work, "dump.log", dump_log);
-    guest_writes(f, f->d.work, "stats-dump", "a Warn  (\n");
-    assert_int_equal(image_dir_collect_work(&f->d, to, ALL, &f->err), 0);
-    assert_file(f, "logs/of/it/dump.log", dump_log);
-    assert_file(f, "logs/of/it/stats-dump", "a Warn  (\n");
-    assert_int_equal(fstatat(f->t->fd, "logs/of/it/dump.log", &st, 0), 0);
-    assert_int_equal(st.st_mode, S_IFREG | 0600);
-    /* Those of the attempt before are replaced, never written through. */
-    tmpdir_write(f->t, "old", "precious");
-    assert_int_equal(unlinkat(f->t->fd, "logs/of/it/dump.log", 0), 0);
-    assert_int_equal(symlinkat(old, f->t->fd, "logs/of/it/dump.log"), 0);
-    assert_int_equal(image_dir_collect_work(&f->d, to, ALL, &f->err), 0);
-    assert_file(f, "logs/of/it/dump.log", dump_log);
-    assert_file(f, "old", "precious");
-}
-
-#define VERSION "(00.004692) Version: 4.1.1 (gitid 0)\n"
-#define WARNING "(00.010000) Warn  (criu/net.c:1): odd\n"
-#define ERROR "(01.178449) Error (criu/tun.c:85): tun: Unable to create tun\n"
-
-static void log_levels(void **state) {
-    struct fixture *f = *state;
-    cleanup_free char *to = tmpdir_path(f->t, "logs");
-    static const char *const want[] = {VERSION ERROR, VERSION ERROR, VERSION WARNING ERROR, dump_log, dump_log};
-    make(f, "");
-    guest_writes(f, f->d.work, "dump.log", dump_log);
-    guest_writes(f, f->d.work, "restore.log", dump_log);
-    guest_writes(f, f->d.work, "criu-diagnostic.log", dump_log);
-    for (uint32_t level = 0; level < ARRAY_SIZE(want); level++) {
-        assert_int_equal(image_dir_collect_work(&f->d, to, level, &f->err), 0);
-        assert_file(f, "logs/dump.log", want[level]);
-        assert_file(f, "logs/restore.log", want[level]);
-        assert_file(f, "logs/criu-diagnostic.log", dump_log);
-    }
-}
-
-/* Lines longer than what is looked at go as their beginning says; a mark further on does not count. */
-static void long_lines(void **state) {
-    struct fixture *f = *state;
-    cleanup_free char *to = tmpdir_path(f->t, "logs");
-    cleanup_free char *text = calloc(1, 40000), *want = calloc(1, 40000);
-    memset(text, 'x', 10000);
-    strcpy(text + 10000, "Error (late\nError (early: ");
-    size_t n = strlen(text);
-    memset(text + n, 'y', 10000);
-    strcpy(text + n + 10000, "\nlast");
-    strcpy(want, "Error (early: ");
-    memset(want + strlen(want), 'y', 10000);
-    strcat(want, "\n");
-    make(f, "");
-    guest_writes(f, f->d.work, "dump.log", text);
-    assert_int_equal(image_dir_collect_work(&f->d, to, 1, &f->err), 0);
-    assert_file(f, "logs/dump.log", want);
-}
-
-static void drops_what_is_no_log(void **state) {
-    struct fixture *f = *state;
-    cleanup_free char *to = tmpdir_path(f->t, "logs");
-    make(f, "");
-    guest_writes(f, f->d.work, "dump.log", "log");
-    guest_writes(f, f->d.work, "twice.log", "log");
-    guest_writes(f, f->d.work, "n\xc3\xb6.log", "log");
-    {
-        cleanup_fd int dir = open(f->d.work, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        leave_symlink(dir);
-        leave_hidden(dir);
-        assert_int_equal(linkat(dir, "twice.log", dir, "again.log", 0), 0);
-        assert_int_equal(mkfifoat(dir, "fifo.log", 0600), 0);
-        assert_int_equal(mkdirat(dir, "dir.log", 0700), 0);
-        cleanup_fd int huge = openat(dir, "huge.log", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-        assert_int_equal(ftruncate(huge, INT64_C(1) << 40), 0);
-    }
-    assert_int_equal(image_dir_collect_work(&f->d, to, ALL, &f->err), 0);
-    assert_int_equal(count_in(to), 1);
-    assert_file(f, "logs/dump.log", "log");
-}
-
-/* threats.md 35: neither the host's disk nor its log. */
-static void logs_are_bounded(void **state) {
-    struct fixture *f = *state;
-    cleanup_free char *to = tmpdir_path(f->t, "logs");
-    cleanup_free char *log = tmpdir_path(f->t, "log");
-    cleanup_free char *told = NULL;
-    char name[16];
-    make(f, "");
-    for (unsigned i = 0; i < 200; i++) {
-        snprintf(name, sizeof(name), "%u.log", i);
-        guest_writes(f, f->d.work, name, "x");
-    }
-    int fd = open(log, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
-    log_set_fd(fd);
-    int r = image_dir_collect_work(&f->d, to, ALL, &f->err);
-    log_set_fd(STDERR_FILENO);
-    close(fd);
-    assert_int_equal(r, 0);
-    assert_int_equal(count_in(to), 64);
-    assert_int_equal(file_read_at(AT_FDCWD, log, 1 << 20, &told, NULL, NULL), 0);
-    const char *first = strchr(told, '\n');
-    assert_non_null(strstr(told, "more than 64 files"));
-    assert_true(first && first[1] == '\0'); /* one line */
-}
-
-static void logs_on_a_full_disk(void **state) {
-    struct fixture *f = *state;
-    cleanup_free char *to = tmpdir_path(f->t, "logs");
-    cleanup_free char *text = calloc(1, 65536);
-    memset(text, 'x', 65535);
-    make(f, "");
-    guest_writes(f, f->d.work, "dump.log", text);
-    assert_int_equal(mkdir(to, 0700), 0);
-    assert_int_equal(mount("tiny", to, "tmpfs", 0, "size=16k"), 0);
-    assert_int_equal(image_dir_collect_work(&f->d, to, ALL, &f->err), -ENOSPC);
-    ASSERT_SAYS(&f->err, "cannot copy dump.log to the work directory: ");
-    assert_int_equal(umount2(to, MNT_DETACH), 0);
-    /* Not a directory. */
-    cleanup_free char *file = tmpdir_path(f->t, "file");
-    tmpdir_write(f->t, "file", "");
-    assert_true(image_dir_collect_work(&f->d, file, ALL, &f->err) < 0);
 }
 
 /* ---- check and parents ---- */
@@ -675,7 +473,7 @@ static void cycles_end(void **state) {
     }
 }
 
-#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, fixture_setup, fixture_teardown)
 
 int main(void) {
     if (!own_mounts())
@@ -695,12 +493,6 @@ int main(void) {
         TEST(make_on_a_full_disk),
         TEST(commit_on_a_full_disk),
         TEST(read_only_disk),
-        TEST(collects_logs),
-        TEST(log_levels),
-        TEST(long_lines),
-        TEST(drops_what_is_no_log),
-        TEST(logs_are_bounded),
-        TEST(logs_on_a_full_disk),
         TEST(checks_before_a_restore),
         TEST(follows_the_parents),
         TEST(refuses_bad_parents),

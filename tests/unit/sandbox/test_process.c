@@ -2,23 +2,8 @@
 /* process.c and stream.c against a mock agent; the sandbox and the container are stand-ins. */
 #include <poll.h>
 
-#include "base/fd.h"
-#include "mock_agent.h"
+#include "process_fixture.h"
 #include "sandbox/fifo.h"
-#include "sandbox_standin.h"
-#include "support.h"
-
-#define OUT STASIS__AGENT__V1__STREAM__STDOUT
-#define ERR STASIS__AGENT__V1__STREAM__STDERR
-
-struct fixture {
-    struct sandbox sb;
-    struct mock_agent *agent;
-    struct process *p;
-    int in, out, err; /* the test's ends */
-    size_t n_exited;
-    uint8_t data[DATA_LEN];
-};
 
 struct wait {
     struct fixture *f;
@@ -40,54 +25,11 @@ static void on_exited(struct process *p) {
 
 static const struct process_ops ops = {.exited = on_exited};
 
-static struct container *const container = (struct container *)(uintptr_t)16; /* never looked into */
-
 static int setup(void **state) {
-    struct fixture *f = calloc(1, sizeof(*f));
-    struct err err = ERR_INIT;
-    int fds[2];
-    signal(SIGPIPE, SIG_IGN);
-    if (sd_event_new(&f->sb.event) < 0 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
+    if (fixture_setup(state) < 0)
         return -1;
-    f->agent = mock_agent_new(f->sb.event, fds[0], false);
-    if (ttrpc_client_new_plain(f->sb.event, fds[1], NULL, NULL, &f->sb.client, &err) < 0)
-        return -1;
-    f->in = f->out = f->err = -1;
-    for (size_t i = 0; i < DATA_LEN; i++)
-        f->data[i] = (uint8_t)(i * 13 / 5);
-    *state = current = f;
+    current = *state;
     return 0;
-}
-
-static int teardown(void **state) {
-    struct fixture *f = *state;
-    process_free(f->p);
-    ttrpc_client_free(f->sb.client);
-    mock_agent_free(f->agent);
-    fd_close(f->in);
-    fd_close(f->out);
-    fd_close(f->err);
-    sd_event_unref(f->sb.event);
-    free(f);
-    return 0;
-}
-
-static void new_pipe(int *ret_read, int *ret_write) {
-    int fds[2];
-    assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
-    assert_int_equal(fcntl(fds[1], F_SETPIPE_SZ, PIPE_SIZE), PIPE_SIZE);
-    *ret_read = fds[0];
-    *ret_write = fds[1];
-}
-
-static struct process_stdio new_stdio(struct fixture *f) {
-    struct process_stdio io = PROCESS_STDIO_NONE;
-    new_pipe(&io.in, &f->in);
-    new_pipe(&f->out, &io.out);
-    new_pipe(&f->err, &io.err);
-    assert_int_equal(fd_set_nonblock(f->out, true), 0);
-    assert_int_equal(fd_set_nonblock(f->err, true), 0);
-    return io;
 }
 
 /* A process that the agent runs. */
@@ -558,7 +500,7 @@ static void test_describe(void **state) {
     assert_string_equal(id.exec_id, "con");
 }
 
-#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, fixture_teardown)
 
 int main(void) {
     const struct CMUnitTest tests[] = {

@@ -1,81 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* process.c: stdio that comes later, as for a process out of a snapshot. The sandbox and the container are stand-ins.
  */
-#include "mock_agent.h"
-#include "sandbox_standin.h"
-#include "support.h"
-
-#define OUT STASIS__AGENT__V1__STREAM__STDOUT
-#define ERR STASIS__AGENT__V1__STREAM__STDERR
-
-struct fixture {
-    struct sandbox sb;
-    struct mock_agent *agent;
-    struct process *p;
-    int in, out, err; /* the test's ends */
-    size_t n_told;
-    struct process_exit exit;
-    uint8_t data[DATA_LEN];
-};
-
-static struct container *const container = (struct container *)(uintptr_t)16; /* never looked into */
-
-static int setup(void **state) {
-    struct fixture *f = calloc(1, sizeof(*f));
-    struct err err = ERR_INIT;
-    int fds[2];
-    signal(SIGPIPE, SIG_IGN);
-    if (sd_event_new(&f->sb.event) < 0 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
-        return -1;
-    f->agent = mock_agent_new(f->sb.event, fds[0], false);
-    if (ttrpc_client_new_plain(f->sb.event, fds[1], NULL, NULL, &f->sb.client, &err) < 0)
-        return -1;
-    f->in = f->out = f->err = -1;
-    for (size_t i = 0; i < DATA_LEN; i++)
-        f->data[i] = (uint8_t)(i * 13 / 5);
-    *state = f;
-    return 0;
-}
-
-static int teardown(void **state) {
-    struct fixture *f = *state;
-    process_free(f->p);
-    ttrpc_client_free(f->sb.client);
-    mock_agent_free(f->agent);
-    fd_close(f->in);
-    fd_close(f->out);
-    fd_close(f->err);
-    sd_event_unref(f->sb.event);
-    free(f);
-    return 0;
-}
-
-static void new_pipe(int *ret_read, int *ret_write) {
-    int fds[2];
-    assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
-    assert_int_equal(fcntl(fds[1], F_SETPIPE_SZ, PIPE_SIZE), PIPE_SIZE);
-    *ret_read = fds[0];
-    *ret_write = fds[1];
-}
-
-/* A client's; the test has the other ends. */
-static struct process_stdio new_stdio(struct fixture *f) {
-    struct process_stdio io = PROCESS_STDIO_NONE;
-    f->in = fd_close(f->in);
-    f->out = fd_close(f->out);
-    f->err = fd_close(f->err);
-    new_pipe(&io.in, &f->in);
-    new_pipe(&f->out, &io.out);
-    new_pipe(&f->err, &io.err);
-    io.in_kind = io.out_kind = io.err_kind = STDIO_CLIENT;
-    assert_int_equal(fd_set_nonblock(f->out, true), 0);
-    assert_int_equal(fd_set_nonblock(f->err, true), 0);
-    return io;
-}
+#include "process_fixture.h"
 
 static void on_exit_told(void *userdata, const struct process_exit *ex) {
     struct fixture *f = userdata;
-    f->n_told++;
+    f->n_exited++;
     f->exit = *ex;
 }
 
@@ -96,6 +26,7 @@ static const struct process_streams all = {.in = true, .out = true, .err = true,
 static void attach(struct fixture *f) {
     struct process_stdio io = new_stdio(f);
     struct err err = ERR_INIT;
+    io.in_kind = io.out_kind = io.err_kind = STDIO_CLIENT;
     if (process_attach(f->p, &io, &err) < 0)
         fail_msg("%s", err.msg);
     assert_int_equal(io.in & io.out & io.err, -1);
@@ -200,7 +131,7 @@ static void exited_before_anybody_came(void **state) {
     mock_output_end(f->agent, OUT);
     mock_output_end(f->agent, ERR);
     mock_exit(f->agent, 7, 1000, false);
-    RUN_UNTIL(f->sb.event, f->n_told);
+    RUN_UNTIL(f->sb.event, f->n_exited);
     assert_int_equal(f->exit.status, 7);
     attach(f);
     expect(f, f->out, f->data, DATA_LEN);
@@ -218,7 +149,7 @@ static void exited_before_the_snapshot(void **state) {
     assert_int_equal(process_get_state(f->p), PROCESS_EXITED);
     assert_int_equal(process_get_exit(f->p)->wall_usec, 1234);
     assert_int_equal(process_wait(f->p, on_exit_told, f, &err), 0);
-    RUN_UNTIL(f->sb.event, f->n_told);
+    RUN_UNTIL(f->sb.event, f->n_exited);
     assert_int_equal(f->exit.status, 3);
     assert_true(f->exit.oom_killed);
     assert_int_equal(f->agent->n_waits, 0);
@@ -237,7 +168,7 @@ static void exited_while_detached(void **state) {
     mock_output_end(f->agent, OUT);
     mock_output_end(f->agent, ERR);
     mock_exit(f->agent, 7, 1000, false);
-    RUN_UNTIL(f->sb.event, f->n_told);
+    RUN_UNTIL(f->sb.event, f->n_exited);
     attach(f);
     expect(f, f->out, f->data, 1000);
 }
@@ -252,11 +183,11 @@ static void lost_while_detached(void **state) {
     process_detach(f->p);
     assert_int_equal(process_wait(f->p, on_exit_told, f, &err), 0);
     process_lost(f->p);
-    RUN_UNTIL(f->sb.event, f->n_told);
+    RUN_UNTIL(f->sb.event, f->n_exited);
     assert_int_equal(f->exit.status, 137);
 }
 
-#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, fixture_setup, fixture_teardown)
 
 int main(void) {
     const struct CMUnitTest tests[] = {

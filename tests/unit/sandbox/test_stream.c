@@ -1,88 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "mock_agent.h"
-#include "sandbox/stream.h"
-#include "support.h"
+/* stream.c: output and input over each kind of fd a caller may have. */
+#include "stream_fixture.h"
 
 #include <pty.h>
 #include <termios.h>
 
-#define OUT STASIS__AGENT__V1__STREAM__STDOUT
-#define IN STASIS__AGENT__V1__STREAM__STDIN
-#define PIPE_SIZE 4096
-
-struct fixture {
-    sd_event *event;
-    struct mock_agent *agent;
-    struct ttrpc_client *client;
-    struct stream *stream;
-    int peer; /* the test's end of what the stream uses */
-    size_t n_done;
-    uint8_t *data; /* DATA_LEN bytes with a pattern */
-};
-#define DATA_LEN ((size_t)1 << 20)
-
-static int setup(void **state) {
-    struct fixture *f = calloc(1, sizeof(*f));
-    struct err err = ERR_INIT;
-    int fds[2];
-    signal(SIGPIPE, SIG_IGN);
-    if (sd_event_new(&f->event) < 0 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
-        return -1;
-    f->agent = mock_agent_new(f->event, fds[0], false);
-    if (ttrpc_client_new_plain(f->event, fds[1], NULL, NULL, &f->client, &err) < 0)
-        return -1;
-    f->peer = -1;
-    f->data = malloc(DATA_LEN);
-    for (size_t i = 0; i < DATA_LEN; i++)
-        f->data[i] = (uint8_t)(i * 31 / 7);
-    *state = f;
-    return 0;
-}
-
-static int teardown(void **state) {
-    struct fixture *f = *state;
-    stream_free(f->stream);
-    ttrpc_client_free(f->client);
-    mock_agent_free(f->agent);
-    fd_close(f->peer);
-    sd_event_unref(f->event);
-    free(f->data);
-    free(f);
-    return 0;
-}
-
-static void on_done(void *userdata) {
-    struct fixture *f = userdata;
-    assert_true(stream_is_done(f->stream));
-    f->n_done++;
-}
-
 /* Takes fd. */
 static void start(struct fixture *f, Stasis__Agent__V1__Stream which, int fd) {
-    struct stream_spec spec = {.event = f->event,
-                               .agent = f->client,
-                               .container_id = "c1",
-                               .exec_id = "e1",
-                               .which = which,
-                               .done = on_done,
-                               .userdata = f};
-    struct err err = ERR_INIT;
-    if (stream_new(&spec, fd, &f->stream, &err) < 0)
-        fail_msg("%s", err.msg);
+    f->spec.exec_id = "e1";
+    f->spec.which = which;
+    new_stream(f, fd);
     /* Nothing moves yet. */
     run_idle(f->event);
     assert_int_equal(f->agent->output[OUT].n_reads + f->agent->n_writes, 0);
     stream_start(f->stream);
 }
 
-/* A pipe of PIPE_SIZE; the stream gets the end it needs, f->peer the other, which does not block. */
 static void start_pipe(struct fixture *f, Stasis__Agent__V1__Stream which) {
-    int fds[2];
-    assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
-    assert_int_equal(fcntl(fds[1], F_SETPIPE_SZ, PIPE_SIZE), PIPE_SIZE);
-    f->peer = fds[which == IN ? 1 : 0];
-    start(f, which, fds[which == IN ? 0 : 1]);
-    assert_int_equal(fd_set_nonblock(f->peer, true), 0);
+    start(f, which, new_pipe(f, which));
 }
 
 static void start_socket(struct fixture *f, Stasis__Agent__V1__Stream which) {
@@ -102,28 +37,6 @@ static int temp_file(void) {
     return fd;
 }
 
-/* Reads what came out of the stream until `len` bytes have come, and checks them; the end too if `end`. */
-static void expect_output(struct fixture *f, const uint8_t *expected, size_t len, bool end) {
-    uint8_t buf[3000];
-    uint64_t deadline = now_usec() + TEST_DEADLINE;
-    for (size_t have = 0; have < len || end;) {
-        assert_true(now_usec() < deadline);
-        ssize_t n = read(f->peer, buf, MIN(sizeof(buf), len - have + end));
-        if (n > 0) {
-            assert_true(have + (size_t)n <= len);
-            assert_memory_equal(buf, expected + have, (size_t)n);
-            have += (size_t)n;
-        } else if (n == 0) {
-            assert_true(end);
-            assert_int_equal(have, len);
-            return;
-        } else {
-            assert_int_equal(errno, EAGAIN);
-            assert_true(sd_event_run(f->event, 10 * USEC_PER_MSEC) >= 0);
-        }
-    }
-}
-
 /* Puts all of it into the stream's input, as fast as that is taken. */
 static void put_input(struct fixture *f, const uint8_t *data, size_t len) {
     uint64_t deadline = now_usec() + TEST_DEADLINE;
@@ -138,13 +51,6 @@ static void put_input(struct fixture *f, const uint8_t *data, size_t len) {
         data += n;
         len -= (size_t)n;
     }
-}
-
-static void expect_input(struct fixture *f, const uint8_t *data, size_t len) {
-    RUN_UNTIL(f->event, f->agent->input_len >= len);
-    assert_int_equal(f->agent->input_len, len);
-    if (len)
-        assert_memory_equal(f->agent->input, data, len);
 }
 
 /* ---- output ---- */
@@ -529,10 +435,9 @@ static void test_close_input_early(void **state) {
     assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
     f->peer = fds[1];
     assert_int_equal(write(f->peer, "early", 5), 5);
-    struct stream_spec spec = {
-        .event = f->event, .agent = f->client, .container_id = "c1", .exec_id = "", .which = IN, .done = NULL};
-    struct err err = ERR_INIT;
-    assert_int_equal(stream_new(&spec, fds[0], &f->stream, &err), 0);
+    f->spec.which = IN;
+    f->spec.done = NULL;
+    new_stream(f, fds[0]);
     stream_close_input(f->stream);
     run_idle(f->event);
     assert_int_equal(f->agent->n_writes, 0);
@@ -565,7 +470,7 @@ static void test_input_agent_lost_idle(void **state) {
     RUN_UNTIL(f->event, stream_is_done(f->stream));
 }
 
-#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, fixture_setup, fixture_teardown)
 
 int main(void) {
     const struct CMUnitTest tests[] = {

@@ -1,85 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* stream.c: a host's end that goes, and another one; an agent that goes while output is held. */
-#include "mock_agent.h"
-#include "sandbox/stream.h"
-#include "support.h"
-
-#define OUT STASIS__AGENT__V1__STREAM__STDOUT
-#define IN STASIS__AGENT__V1__STREAM__STDIN
-#define PIPE_SIZE 4096
-#define DATA_LEN ((size_t)1 << 20)
-
-struct fixture {
-    sd_event *event;
-    struct mock_agent *agent;
-    struct ttrpc_client *client;
-    struct stream *stream;
-    int peer; /* the test's end of what the stream uses */
-    size_t n_done;
-    uint8_t *data, *got; /* DATA_LEN bytes with a pattern; what came out */
-    size_t n_got;
-};
+#include "stream_fixture.h"
 
 static int setup(void **state) {
-    struct fixture *f = calloc(1, sizeof(*f));
-    struct err err = ERR_INIT;
-    int fds[2];
-    signal(SIGPIPE, SIG_IGN);
-    if (sd_event_new(&f->event) < 0 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
+    if (fixture_setup(state) < 0)
         return -1;
-    f->agent = mock_agent_new(f->event, fds[0], false);
-    if (ttrpc_client_new_plain(f->event, fds[1], NULL, NULL, &f->client, &err) < 0)
-        return -1;
-    f->peer = -1;
-    f->data = malloc(DATA_LEN);
-    f->got = malloc(DATA_LEN);
-    for (size_t i = 0; i < DATA_LEN; i++)
-        f->data[i] = (uint8_t)(i * 31 / 7);
-    *state = f;
-    return 0;
-}
-
-static int teardown(void **state) {
     struct fixture *f = *state;
-    stream_free(f->stream);
-    ttrpc_client_free(f->client);
-    mock_agent_free(f->agent);
-    fd_close(f->peer);
-    sd_event_unref(f->event);
-    free(f->data);
-    free(f->got);
-    free(f);
+    f->got = malloc(DATA_LEN);
     return 0;
-}
-
-static void on_done(void *userdata) {
-    struct fixture *f = userdata;
-    f->n_done++;
-}
-
-/* The stream's end of a new pipe; the test's is f->peer, and does not block. */
-static int new_pipe(struct fixture *f, Stasis__Agent__V1__Stream which) {
-    int fds[2];
-    assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
-    assert_int_equal(fcntl(fds[1], F_SETPIPE_SZ, PIPE_SIZE), PIPE_SIZE);
-    fd_close(f->peer);
-    f->peer = fds[which == IN ? 1 : 0];
-    assert_int_equal(fd_set_nonblock(f->peer, true), 0);
-    return fds[which == IN ? 0 : 1];
 }
 
 static void start(struct fixture *f, Stasis__Agent__V1__Stream which, enum stdio_kind kind, uint64_t stall_usec) {
-    struct stream_spec spec = {.event = f->event,
-                               .agent = f->client,
-                               .container_id = "c1",
-                               .exec_id = "",
-                               .which = which,
-                               .kind = kind,
-                               .stall_usec = stall_usec,
-                               .done = on_done,
-                               .userdata = f};
-    struct err err = ERR_INIT;
-    assert_int_equal(stream_new(&spec, new_pipe(f, which), &f->stream, &err), 0);
+    f->spec.which = which;
+    f->spec.kind = kind;
+    f->spec.stall_usec = stall_usec;
+    new_stream(f, new_pipe(f, which));
     assert_false(stream_is_detached(f->stream));
     stream_start(f->stream);
     run_idle(f->event);
@@ -286,7 +221,7 @@ static void lost_after_the_exit(void **state) {
     RUN_UNTIL(f->event, f->n_done);
 }
 
-#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, fixture_teardown)
 
 int main(void) {
     const struct CMUnitTest tests[] = {

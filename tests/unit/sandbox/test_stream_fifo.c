@@ -1,84 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* fifo.c and what stream.c makes of FIFOs and loggers: peers that come and go. */
-#include "mock_agent.h"
 #include "sandbox/fifo.h"
-#include "sandbox/stream.h"
-#include "support.h"
+#include "stream_fixture.h"
 
 #include <sys/resource.h>
 
-#define OUT STASIS__AGENT__V1__STREAM__STDOUT
-#define IN STASIS__AGENT__V1__STREAM__STDIN
-#define PIPE_SIZE 4096
-#define DATA_LEN ((size_t)1 << 20)
 #define SHORT_USEC (50 * USEC_PER_MSEC)
 
-struct fixture {
-    struct tmpdir *t;
-    char *fifo;
-    sd_event *event;
-    struct mock_agent *agent;
-    struct ttrpc_client *client;
-    struct stream *stream;
-    struct stream_spec spec;
-    int peer; /* the test's end; -1: nobody has the FIFO open */
-    size_t n_done;
-    uint8_t *data; /* DATA_LEN bytes with a pattern */
-};
-
-static void on_done(void *userdata) {
-    struct fixture *f = userdata;
-    f->n_done++;
-}
-
 static int setup(void **state) {
-    struct fixture *f = calloc(1, sizeof(*f));
-    int fds[2];
-    signal(SIGPIPE, SIG_IGN);
-    if (tmpdir_setup((void **)&f->t) < 0 || sd_event_new(&f->event) < 0 ||
-        socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
+    if (fixture_setup(state) < 0)
         return -1;
-    f->agent = mock_agent_new(f->event, fds[0], false);
-    if (ttrpc_client_new_plain(f->event, fds[1], NULL, NULL, &f->client, NULL) < 0)
+    struct fixture *f = *state;
+    if (tmpdir_setup((void **)&f->t) < 0)
         return -1;
     f->fifo = tmpdir_path(f->t, "fifo");
-    if (mkfifo(f->fifo, 0600) < 0)
-        return -1;
-    f->peer = -1;
-    f->data = malloc(DATA_LEN);
-    for (size_t i = 0; i < DATA_LEN; i++)
-        f->data[i] = (uint8_t)(i * 31 / 7);
-    f->spec = (struct stream_spec){.event = f->event,
-                                   .agent = f->client,
-                                   .container_id = "c1",
-                                   .exec_id = "",
-                                   .which = OUT,
-                                   .kind = STDIO_FIFO,
-                                   .done = on_done,
-                                   .userdata = f};
-    *state = f;
-    return 0;
-}
-
-static int teardown(void **state) {
-    struct fixture *f = *state;
-    stream_free(f->stream);
-    ttrpc_client_free(f->client);
-    mock_agent_free(f->agent);
-    fd_close(f->peer);
-    sd_event_unref(f->event);
-    free(f->data);
-    free(f->fifo);
-    int r = tmpdir_teardown((void **)&f->t);
-    free(f);
-    return r;
+    f->spec.kind = STDIO_FIFO;
+    return mkfifo(f->fifo, 0600);
 }
 
 /* Takes fd. */
 static void start(struct fixture *f, int fd) {
-    struct err err = ERR_INIT;
-    if (fd < 0 || stream_new(&f->spec, fd, &f->stream, &err) < 0)
-        fail_msg("%s", err.msg);
+    new_stream(f, fd);
     stream_start(f->stream);
 }
 
@@ -107,34 +49,6 @@ static void come(struct fixture *f) {
 
 static void leave(struct fixture *f) {
     f->peer = fd_close(f->peer);
-}
-
-/* Reads exactly this, and the end of the stream if `end`. */
-static void expect_output(struct fixture *f, const uint8_t *expected, size_t len, bool end) {
-    uint8_t buf[3000];
-    uint64_t deadline = now_usec() + TEST_DEADLINE;
-    for (size_t have = 0; have < len || end;) {
-        assert_true(now_usec() < deadline);
-        ssize_t n = read(f->peer, buf, MIN(sizeof(buf), len - have + end));
-        if (n > 0) {
-            assert_true(have + (size_t)n <= len);
-            assert_memory_equal(buf, expected + have, (size_t)n);
-            have += (size_t)n;
-        } else if (n == 0) {
-            assert_true(end);
-            assert_int_equal(have, len);
-            return;
-        } else {
-            assert_int_equal(errno, EAGAIN);
-            assert_true(sd_event_run(f->event, 10 * USEC_PER_MSEC) >= 0);
-        }
-    }
-}
-
-static void expect_input(struct fixture *f, const void *data, size_t len) {
-    RUN_UNTIL(f->event, f->agent->input_len >= len);
-    assert_int_equal(f->agent->input_len, len);
-    assert_memory_equal(f->agent->input, data, len);
 }
 
 /* ---- fifo.c ---- */
@@ -554,7 +468,7 @@ static void test_close_endless_device(void **state) {
     assert_true(f->agent->n_writes <= before + 2);
 }
 
-#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, fixture_teardown)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
