@@ -4,17 +4,15 @@
  * "guest" is this host and a container's process a child of this program. What it got is left in the bundle for the
  * tests to look at (update.json, checkpoint.txt, create.txt). A checkpoint is made of the fixtures' images; a restore
  * starts the spec's process. The annotation "mock" of the spec makes it misbehave: "die" (at Create), "fail" (Create
- * answers with an error), "hang" (Create is never answered), "nodump" (Checkpoint fails). mock_snapshot.h has
- * snapshots.
+ * answers with an error), "hang" (Create is never answered), "nodump" (Checkpoint fails). This file has the calls but
+ * those about snapshots and attaching (mock_snapshot.c); mock_process.c has the processes.
  */
+#include "mock.h"
+
 #include <fcntl.h>
-#include <pty.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/prctl.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -22,48 +20,13 @@
 #include "base/log.h"
 #include "base/path.h"
 #include "base/proc.h"
-#include "cli/pump.h"
 #include "message_text.h"
 #include "oci/state.h"
 #include "proto/metrics.pb-c.h"
 #include "proto/sandbox.pb-c.h"
 #include "proto/task.pb-c.h"
-#include "ttrpc/server.h"
 
-#define PROCESSES_MAX 8
-#define WAITERS_MAX 8
-#define TEXT(s) ((char *)(s))
-
-struct process {
-    struct mock *mock;
-    bool used, terminal, started, exited;
-    char exec_id[64];
-    json_t *spec;
-    int fds[3]; /* stdin, stdout, stderr */
-    int master;
-    struct winsize size;
-    struct pump *in, *out;
-    /* Of a restored one: the ends that are ours of its stdio, and what an attached client gave for each. */
-    int hold[3], client[3];
-    struct pump *relay[3];
-    pid_t pid, host_pid;
-    uint32_t status;
-    sd_event_source *child, *host;
-    struct ttrpc_request *waiters[WAITERS_MAX];
-    size_t n_waiters;
-};
-
-struct mock {
-    sd_event *event;
-    struct ttrpc_server *server;
-    const char *root, *id, *log;
-    char *dir, *bundle, *rootfs;
-    bool nodump;
-    struct process processes[PROCESSES_MAX]; /* [0] is the container's init */
-    const char *status;
-};
-
-static void save(struct mock *m) {
+void mock_save(struct mock *m) {
     struct process *p = &m->processes[0];
     struct oci_container_state c = {
         .id = TEXT(m->id),
@@ -81,209 +44,18 @@ static void save(struct mock *m) {
         log_error("%s", err.msg);
 }
 
-static struct process *find(struct mock *m, const char *exec_id) {
-    for (size_t i = 0; i < PROCESSES_MAX; i++)
-        if (m->processes[i].used && strcmp(m->processes[i].exec_id, exec_id) == 0)
-            return &m->processes[i];
-    return NULL;
-}
-
-static void fail(struct ttrpc_request *req, int code, const char *msg) {
+void mock_fail(struct ttrpc_request *req, int code, const char *msg) {
     struct err err = ERR_INIT;
     err_set(&err, code, "%s", msg);
     ttrpc_fail(req, &err);
 }
 
-static struct process *find_or_fail(struct mock *m, const char *exec_id, struct ttrpc_request *req) {
-    struct process *p = find(m, exec_id);
-    if (!p)
-        fail(req, ENOENT, "no such process");
-    return p;
-}
-
-/* Exit: told when it has happened and the output is out. */
-
-/* Forgets the client that is attached. */
-static void let_go(struct process *p) {
-    for (int i = 0; i < 3; i++) {
-        p->relay[i] = pump_free(p->relay[i]);
-        p->client[i] = fd_close(p->client[i]);
-    }
-}
-
-static void tell(struct process *p) {
-    if (!p->exited || (p->out && !*pump_done(p->out)))
-        return;
-    for (int i = 1; i < 3; i++)
-        if (p->relay[i] && !*pump_done(p->relay[i]))
-            return;
-    let_go(p);
-    p->fds[0] = fd_close(p->fds[0]);
-    p->fds[1] = fd_close(p->fds[1]);
-    for (size_t i = 0; i < p->n_waiters; i++) {
-        Containerd__Task__V2__WaitResponse out = CONTAINERD__TASK__V2__WAIT_RESPONSE__INIT;
-        out.exit_status = p->status;
-        ttrpc_reply(p->waiters[i], &out.base);
-    }
-    p->n_waiters = 0;
-}
-
-static int on_child(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
-    (void)s;
-    (void)fd;
-    (void)revents;
-    struct process *p = userdata;
-    int status;
-    if (waitpid(p->pid, &status, WNOHANG) <= 0)
-        return 0;
-    p->child = sd_event_source_disable_unref(p->child);
-    p->exited = true;
-    p->status = (uint32_t)proc_exit_code(status);
-    if (p == &p->mock->processes[0]) {
-        p->mock->status = "stopped";
-        save(p->mock);
-    }
-    tell(p);
-    return 0;
-}
-
-static void on_output_done(struct pump *pump, void *userdata) {
-    (void)pump;
-    tell(userdata);
-}
-
-static const struct pump_ops output_ops = {.done = on_output_done};
-static const struct pump_ops input_ops = {.done = NULL};
-
-static int on_host_gone(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
-    (void)fd;
-    (void)revents;
-    struct process *p = userdata;
-    sd_event_source_set_enabled(s, SD_EVENT_OFF);
-    if (p->pid > 0 && !p->exited)
-        kill(p->pid, SIGKILL);
-    return 0;
-}
-
-/* Start. */
-
-static const char *arg(const struct process *p, size_t i) {
-    return json_string_value(json_array_get(json_object_get(p->spec, "args"), i));
-}
-
-static void __attribute__((noreturn)) child(struct process *p, pid_t parent) {
-    struct strv argv = {0}, env = {0};
-    prctl(PR_SET_PDEATHSIG, SIGKILL); /* as with a VM, nothing outlives the daemon */
-    if (getppid() != parent)          /* it died before the line above */
-        _exit(137);
-    for (size_t i = 0; arg(p, i); i++)
-        strv_add(&argv, arg(p, i));
-    size_t i;
-    json_t *v;
-    json_array_foreach(json_object_get(p->spec, "env"), i, v) strv_add(&env, json_string_value(v));
-    if (!p->terminal)
-        for (int fd = 0; fd < 3; fd++)
-            dup2(p->fds[fd] >= 0 ? p->fds[fd] : open("/dev/null", O_RDWR), fd);
-    syscall(SYS_close_range, 3u, ~0u, 0u);
-    sigset_t none;
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
-    signal(SIGPIPE, SIG_DFL);
-    if (chdir(json_string_value(json_object_get(p->spec, "cwd"))) == 0)
-        execve(argv.v[0], argv.v, env.v);
-    _exit(99);
-}
-
-static int start(struct process *p, struct err *err) {
-    const char *program = arg(p, 0);
-    if (access(program, F_OK) < 0)
-        return err_set(err, ENOENT, "exec: \"%s\": executable file not found in $PATH", program);
-    if (access(program, X_OK) < 0)
-        return err_set(err, EACCES, "exec: \"%s\": permission denied", program);
-    pid_t self = getpid();
-    p->pid = p->terminal ? forkpty(&p->master, NULL, NULL, &p->size) : fork();
-    if (p->pid == 0)
-        child(p, self);
-    if (p->pid < 0)
-        return err_errno(err, errno, "fork");
-    p->started = true;
-    int r = 0;
-    if (p->terminal) {
-        /* Each end of a pump needs an fd of its own. */
-        fd_set_cloexec(p->master, true);
-        r = pump_new(p->mock->event, p->master, p->fds[1], &output_ops, p, &p->out, err);
-        if (r == 0)
-            r = pump_new(p->mock->event, p->fds[0], fcntl(p->master, F_DUPFD_CLOEXEC, 3), &input_ops, p, &p->in, err);
-    } else {
-        for (int i = 0; i < 3; i++)
-            p->fds[i] = fd_close(p->fds[i]);
-    }
-    int pidfd = (int)syscall(SYS_pidfd_open, p->pid, 0);
-    if (r == 0 && (r = sd_event_add_io(p->mock->event, &p->child, pidfd, EPOLLIN, on_child, p)) >= 0)
-        r = sd_event_source_set_io_fd_own(p->child, true);
-    return r;
-}
-
-/* New processes. */
-
-static void take_stdio(struct process *p, struct ttrpc_request *req, const char *in, const char *out, const char *err) {
-    const char *uris[] = {in, out, err};
-    for (size_t i = 0; i < ARRAY_SIZE(uris); i++)
-        p->fds[i] = strcmp(uris[i], "fd://") == 0 ? ttrpc_request_take_fd(req) : -1;
-}
-
-static struct process *add(struct mock *m, const char *exec_id, json_t *spec, bool terminal, uint32_t host_pid,
-                           uint32_t width, uint32_t height) {
-    for (size_t i = *exec_id ? 1 : 0; i < PROCESSES_MAX; i++) {
-        struct process *p = &m->processes[i];
-        if (p->used)
-            continue;
-        *p = (struct process){.mock = m,
-                              .used = true,
-                              .terminal = terminal,
-                              .master = -1,
-                              .spec = spec,
-                              .hold = {-1, -1, -1},
-                              .client = {-1, -1, -1}};
-        p->size.ws_col = (unsigned short)width;
-        p->size.ws_row = (unsigned short)height;
-        p->host_pid = (pid_t)host_pid;
-        snprintf(p->exec_id, sizeof(p->exec_id), "%s", exec_id);
-        int pidfd = host_pid ? (int)syscall(SYS_pidfd_open, (pid_t)host_pid, 0) : -1;
-        if (pidfd >= 0 && sd_event_add_io(m->event, &p->host, pidfd, EPOLLIN, on_host_gone, p) >= 0)
-            (void)sd_event_source_set_io_fd_own(p->host, true);
-        return p;
-    }
-    abort();
-}
-
-static void drop(struct process *p) {
-    sd_event_source_disable_unref(p->child);
-    sd_event_source_disable_unref(p->host);
-    pump_free(p->in);
-    pump_free(p->out);
-    let_go(p);
-    for (size_t i = 0; i < 3; i++)
-        p->hold[i] = fd_close(p->hold[i]);
-    if (p->pid > 0 && !p->exited)
-        kill(p->pid, SIGKILL);
-    for (size_t i = 0; i < p->n_waiters; i++) {
-        Containerd__Task__V2__WaitResponse out = CONTAINERD__TASK__V2__WAIT_RESPONSE__INIT;
-        out.exit_status = 137;
-        ttrpc_reply(p->waiters[i], &out.base);
-    }
-    for (size_t i = 0; i < 3; i++)
-        fd_close(p->fds[i]);
-    json_decref(p->spec);
-    p->used = false;
-}
-
-/* The Task service. */
-
-static void leave_text(const struct mock *m, const char *name, const char *text) {
+void mock_leave_text(const struct mock *m, const char *name, const char *text) {
     cleanup_free char *path = path_join(m->bundle, name);
     (void)file_write_atomic(path, text, strlen(text), 0600, false, NULL);
 }
+
+/* The Task service. */
 
 static void handle_create(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata) {
     struct mock *m = userdata;
@@ -303,22 +75,22 @@ static void handle_create(struct ttrpc_request *req, const ProtobufCMessage *msg
     m->rootfs = strdup(json_string_value(json_object_get(json_object_get(config, "root"), "path")));
     m->nodump = mode && strcmp(mode, "nodump") == 0;
     cleanup_free char *text = message_text(&o->base, in->checkpoint);
-    leave_text(m, "create.txt", text);
-    struct process *p =
-        add(m, "", json_incref(json_object_get(config, "process")), in->terminal, o->init_pid, o->width, o->height);
-    take_stdio(p, req, in->stdin, in->stdout, in->stderr);
+    mock_leave_text(m, "create.txt", text);
+    struct process *p = process_add(m, "", json_incref(json_object_get(config, "process")), in->terminal, o->init_pid,
+                                    o->width, o->height);
+    process_take_stdio(p, req, in->stdin, in->stdout, in->stderr);
     stasis__sandbox__v1__create_options__free_unpacked(o, NULL);
     m->status = "creating";
-    save(m);
+    mock_save(m);
     if (mode && strcmp(mode, "hang") == 0)
         return;
     if (mode && strcmp(mode, "fail") == 0) {
-        drop(p);
-        fail(req, EIO, "the mock fails, as it was told");
+        process_drop(p);
+        mock_fail(req, EIO, "the mock fails, as it was told");
         return;
     }
     m->status = "created";
-    save(m);
+    mock_save(m);
     ttrpc_reply(req, NULL);
 }
 
@@ -329,8 +101,8 @@ static void handle_exec(struct ttrpc_request *req, const ProtobufCMessage *msg, 
     json_t *process = NULL;
     if (!spec || json_parse("process", (const char *)spec->process.data, spec->process.len, &process, NULL) < 0)
         abort();
-    struct process *p = add(userdata, in->exec_id, process, in->terminal, spec->pid, spec->width, spec->height);
-    take_stdio(p, req, in->stdin, in->stdout, in->stderr);
+    struct process *p = process_add(userdata, in->exec_id, process, in->terminal, spec->pid, spec->width, spec->height);
+    process_take_stdio(p, req, in->stdin, in->stdout, in->stderr);
     stasis__sandbox__v1__exec_spec__free_unpacked(spec, NULL);
     ttrpc_reply(req, NULL);
 }
@@ -338,35 +110,35 @@ static void handle_exec(struct ttrpc_request *req, const ProtobufCMessage *msg, 
 static void handle_start(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata) {
     struct mock *m = userdata;
     const Containerd__Task__V2__StartRequest *in = (const void *)msg;
-    struct process *p = find_or_fail(m, in->exec_id, req);
+    struct process *p = process_find_or_fail(m, in->exec_id, req);
     struct err err = ERR_INIT;
     if (!p)
         return;
-    if (start(p, &err) < 0) {
+    if (process_start(p, &err) < 0) {
         ttrpc_fail(req, &err);
         return;
     }
     if (!*in->exec_id) {
         m->status = "running";
-        save(m);
+        mock_save(m);
     }
     ttrpc_reply(req, NULL);
 }
 
 static void handle_wait(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata) {
     const Containerd__Task__V2__WaitRequest *in = (const void *)msg;
-    struct process *p = find_or_fail(userdata, in->exec_id, req);
+    struct process *p = process_find_or_fail(userdata, in->exec_id, req);
     if (!p)
         return;
     if (p->n_waiters == WAITERS_MAX)
         abort();
     p->waiters[p->n_waiters++] = req;
-    tell(p);
+    process_tell(p);
 }
 
 static void handle_kill(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata) {
     const Containerd__Task__V2__KillRequest *in = (const void *)msg;
-    struct process *p = find_or_fail(userdata, in->exec_id, req);
+    struct process *p = process_find_or_fail(userdata, in->exec_id, req);
     if (!p)
         return;
     if (p->pid > 0 && !p->exited)
@@ -377,18 +149,18 @@ static void handle_kill(struct ttrpc_request *req, const ProtobufCMessage *msg, 
 static void handle_delete(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata) {
     struct mock *m = userdata;
     const Containerd__Task__V2__DeleteRequest *in = (const void *)msg;
-    struct process *p = find_or_fail(m, in->exec_id, req);
+    struct process *p = process_find_or_fail(m, in->exec_id, req);
     if (!p)
         return;
-    drop(p);
-    save(m);
+    process_drop(p);
+    mock_save(m);
     ttrpc_reply(req, NULL);
 }
 
 static void signal_init(struct ttrpc_request *req, struct mock *m, int sig, const char *status) {
     kill(m->processes[0].pid, sig);
     m->status = status;
-    save(m);
+    mock_save(m);
     ttrpc_reply(req, NULL);
 }
 
@@ -430,7 +202,7 @@ static void handle_checkpoint(struct ttrpc_request *req, const ProtobufCMessage 
     if (!o)
         abort();
     cleanup_free char *text = message_text(&o->base, in->path);
-    leave_text(m, "checkpoint.txt", text);
+    mock_leave_text(m, "checkpoint.txt", text);
     bool ok = !m->nodump && write_dump(in->path, o->work_path);
     if (ok && !o->leave_running && !o->pre_dump)
         kill(m->processes[0].pid, SIGKILL);
@@ -438,12 +210,12 @@ static void handle_checkpoint(struct ttrpc_request *req, const ProtobufCMessage 
     if (ok)
         ttrpc_reply(req, NULL);
     else
-        fail(req, EIO, "CRIU says no, as the mock was told");
+        mock_fail(req, EIO, "CRIU says no, as the mock was told");
 }
 
 static void handle_resize(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata) {
     const Containerd__Task__V2__ResizePtyRequest *in = (const void *)msg;
-    struct process *p = find_or_fail(userdata, in->exec_id, req);
+    struct process *p = process_find_or_fail(userdata, in->exec_id, req);
     if (!p)
         return;
     p->size = (struct winsize){.ws_col = (unsigned short)in->width, .ws_row = (unsigned short)in->height};
@@ -508,6 +280,17 @@ static void handle_shutdown(struct ttrpc_request *req, const ProtobufCMessage *m
     (void)sd_event_exit(m->event, 0);
 }
 
+static void handle_state(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata) {
+    const Containerd__Task__V2__StateRequest *in = (const void *)msg;
+    const struct process *p = process_find_or_fail(userdata, in->exec_id, req);
+    if (!p)
+        return;
+    Containerd__Task__V2__StateResponse out = CONTAINERD__TASK__V2__STATE_RESPONSE__INIT;
+    out.id = in->id;
+    out.terminal = p->terminal;
+    ttrpc_reply(req, &out.base);
+}
+
 /* The sandbox service. */
 
 static void handle_info(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata) {
@@ -537,18 +320,16 @@ static void handle_check(struct ttrpc_request *req, const ProtobufCMessage *msg,
 
 static void handle_console(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata) {
     const Stasis__Sandbox__V1__ConsoleRequest *in = (const void *)msg;
-    struct process *p =
-        add(userdata, in->exec_id, json_pack("{s:[s], s:[s], s:s}", "args", "/bin/sh", "env", "PS1=# ", "cwd", "/"),
-            true, 0, in->width, in->height);
+    struct process *p = process_add(userdata, in->exec_id,
+                                    json_pack("{s:[s], s:[s], s:s}", "args", "/bin/sh", "env", "PS1=# ", "cwd", "/"),
+                                    true, 0, in->width, in->height);
     struct err err = ERR_INIT;
-    take_stdio(p, req, in->stdin, in->stdout, "");
-    if (start(p, &err) < 0)
+    process_take_stdio(p, req, in->stdin, in->stdout, "");
+    if (process_start(p, &err) < 0)
         ttrpc_fail(req, &err);
     else
         ttrpc_reply(req, NULL);
 }
-
-#include "mock_snapshot.h"
 
 static const struct ttrpc_handler task_handlers[] = {
     {"Create", handle_create},
@@ -613,7 +394,7 @@ int main(int argc, char **argv) {
         log_error("%s", err.msg);
     for (size_t i = 0; i < PROCESSES_MAX; i++)
         if (m.processes[i].used)
-            drop(&m.processes[i]);
+            process_drop(&m.processes[i]);
     (void)ttrpc_server_flush(m.server, USEC_PER_SEC);
     ttrpc_server_free(m.server);
     sd_event_unref(m.event);

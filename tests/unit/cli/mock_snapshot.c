@@ -1,30 +1,29 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What mock_daemon.c, which includes this once, answers about snapshots: Snapshot tells what it got (snapshot.txt in
+ * What the mock answers about snapshots and to clients that attach: Snapshot tells what it got (snapshot.txt in
  * the bundle); RestoreSnapshot starts the processes of the bundles anew, with pipes that an attached client is
  * connected to, and tells what it got (restore.txt in the first bundle). The annotation "mock" "fail" makes it fail.
  */
-#pragma once
+#include "mock.h"
 
-static void handle_state(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata) {
-    const Containerd__Task__V2__StateRequest *in = (const void *)msg;
-    const struct process *p = find_or_fail(userdata, in->exec_id, req);
-    if (!p)
-        return;
-    Containerd__Task__V2__StateResponse out = CONTAINERD__TASK__V2__STATE_RESPONSE__INIT;
-    out.id = in->id;
-    out.terminal = p->terminal;
-    ttrpc_reply(req, &out.base);
-}
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
 
-static void handle_snapshot(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata) {
+#include "base/fd.h"
+#include "base/json.h"
+#include "base/path.h"
+#include "message_text.h"
+#include "proto/sandbox.pb-c.h"
+
+void handle_snapshot(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata) {
     struct mock *m = userdata;
     const Stasis__Sandbox__V1__SnapshotRequest *in = (const void *)msg;
     static const char *warnings[] = {"the mock saves nothing"};
     cleanup_free char *text = message_text(&in->base, "");
-    leave_text(m, "snapshot.txt", text);
+    mock_leave_text(m, "snapshot.txt", text);
     if (strcmp(in->name, "taken") == 0) {
-        fail(req, EEXIST, "there is a snapshot taken already");
+        mock_fail(req, EEXIST, "there is a snapshot taken already");
         return;
     }
     Stasis__Sandbox__V1__SnapshotResponse out = STASIS__SANDBOX__V1__SNAPSHOT_RESPONSE__INIT;
@@ -60,16 +59,16 @@ static int restore_one(struct mock *m, const Stasis__Sandbox__V1__RestoredContai
     json_t *process = json_object_get(config, "process");
     m->bundle = strdup(c->bundle);
     m->rootfs = strdup("/");
-    struct process *p =
-        add(m, "", json_incref(process), json_is_true(json_object_get(process, "terminal")), c->init_pid, 80, 25);
+    struct process *p = process_add(m, "", json_incref(process), json_is_true(json_object_get(process, "terminal")),
+                                    c->init_pid, 80, 25);
     make_stdio(p);
-    r = start(p, err);
+    r = process_start(p, err);
     m->status = "running";
-    save(m);
+    mock_save(m);
     return r;
 }
 
-static void handle_restore_snapshot(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata) {
+void handle_restore_snapshot(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata) {
     struct mock *m = userdata;
     const Stasis__Sandbox__V1__RestoreSnapshotRequest *in = (const void *)msg;
     struct err err = ERR_INIT;
@@ -78,7 +77,7 @@ static void handle_restore_snapshot(struct ttrpc_request *req, const ProtobufCMe
         return;
     }
     cleanup_free char *text = message_text(&in->base, in->containers[0]->id);
-    leave_text(m, "restore.txt", text);
+    mock_leave_text(m, "restore.txt", text);
     Stasis__Sandbox__V1__RestoreSnapshotResponse out = STASIS__SANDBOX__V1__RESTORE_SNAPSHOT_RESPONSE__INIT;
     out.usec = 30000;
     ttrpc_reply(req, &out.base);
@@ -100,17 +99,17 @@ static int relay(struct process *p, int i, const char *uri, struct ttrpc_request
     if (p->hold[i] < 0) /* stdin of which an earlier client has seen the end */
         return 0;
     return i == 0 ? pump_new(p->mock->event, p->client[i], p->hold[i], &client_input_ops, p, &p->relay[i], err)
-                  : pump_new(p->mock->event, p->hold[i], p->client[i], &output_ops, p, &p->relay[i], err);
+                  : pump_new(p->mock->event, p->hold[i], p->client[i], &process_output_ops, p, &p->relay[i], err);
 }
 
-static void handle_attach(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata) {
+void handle_attach(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata) {
     const Stasis__Sandbox__V1__AttachRequest *in = (const void *)msg;
-    struct process *p = find_or_fail(userdata, in->exec_id, req);
+    struct process *p = process_find_or_fail(userdata, in->exec_id, req);
     struct err err = ERR_INIT;
     if (!p)
         return;
     if (p->hold[1] < 0 || p->relay[1]) {
-        fail(req, EBUSY, "its stdio is connected already");
+        mock_fail(req, EBUSY, "its stdio is connected already");
         return;
     }
     int r = relay(p, 0, in->stdin, req, &err);
@@ -119,7 +118,7 @@ static void handle_attach(struct ttrpc_request *req, const ProtobufCMessage *msg
     if (r == 0)
         r = relay(p, 2, in->stderr, req, &err);
     cleanup_free char *text = message_text(&in->base, "");
-    leave_text(userdata, "attach.txt", text);
+    mock_leave_text(userdata, "attach.txt", text);
     Stasis__Sandbox__V1__AttachResponse out = STASIS__SANDBOX__V1__ATTACH_RESPONSE__INIT;
     out.terminal = p->terminal;
     if (r < 0)
@@ -128,17 +127,17 @@ static void handle_attach(struct ttrpc_request *req, const ProtobufCMessage *msg
         ttrpc_reply(req, &out.base);
 }
 
-static void handle_detach(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata) {
+void handle_detach(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata) {
     const Stasis__Sandbox__V1__DetachRequest *in = (const void *)msg;
-    struct process *p = find_or_fail(userdata, in->exec_id, req);
+    struct process *p = process_find_or_fail(userdata, in->exec_id, req);
     if (!p)
         return;
-    let_go(p);
-    leave_text(userdata, "detach.txt", "");
+    process_let_go(p);
+    mock_leave_text(userdata, "detach.txt", "");
     ttrpc_reply(req, NULL);
 }
 
-static void handle_build_template(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata) {
+void handle_build_template(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata) {
     (void)userdata;
     const Stasis__Sandbox__V1__BuildTemplateRequest *in = (const void *)msg;
     Stasis__Sandbox__V1__BuildTemplateResponse out = STASIS__SANDBOX__V1__BUILD_TEMPLATE_RESPONSE__INIT;
