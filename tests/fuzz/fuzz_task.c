@@ -26,6 +26,8 @@
 #include "ttrpc/frame.h"
 #include "vm/vm.h"
 
+#include "../unit/shim/vm_no_snapshots.h"
+
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -196,31 +198,6 @@ int logger_start(sd_event *event, const struct logger_spec *spec, logger_ready_f
 struct logger *logger_cancel(struct logger *l) {
     require(!l);
     return NULL;
-}
-
-/* Nothing here has a memory that could be saved. */
-int vm_memory_fd(const struct vm *vm) {
-    (void)vm;
-    return -1;
-}
-
-static int no_snapshots(struct err *err) {
-    return err_set(err, EOPNOTSUPP, "the VM is a stand-in");
-}
-
-int vm_save(struct vm *vm, int state_fd, vm_done_fn done, void *userdata, struct err *err) {
-    (void)vm, (void)state_fd, (void)done, (void)userdata;
-    return no_snapshots(err);
-}
-
-int vm_load(struct vm *vm, int state_fd, vm_done_fn done, void *userdata, struct err *err) {
-    (void)vm, (void)state_fd, (void)done, (void)userdata;
-    return no_snapshots(err);
-}
-
-int vm_continue(struct vm *vm, vm_done_fn done, void *userdata, struct err *err) {
-    (void)vm, (void)done, (void)userdata;
-    return no_snapshots(err);
 }
 
 int cgroup_remove(const char *dir, struct err *err) {

@@ -14,6 +14,7 @@
 #include "proto/task.pb-c.h"
 #include "shim/service.h"
 #include "vm/vm.h"
+#include "vm_no_snapshots.h"
 
 #define TASK (&containerd__task__v2__task__descriptor)
 #define SANDBOX (&stasis__sandbox__v1__sandbox__descriptor)
@@ -84,31 +85,6 @@ pid_t vm_virtiofsd_pid(const struct vm *vm) {
 const char *vm_console_tail(struct vm *vm) {
     (void)vm;
     return "";
-}
-
-/* Snapshots are for the integration tests: nothing here has a memory that could be saved. */
-int vm_memory_fd(const struct vm *vm) {
-    (void)vm;
-    return -1;
-}
-
-static int no_snapshots(struct err *err) {
-    return err_set(err, EOPNOTSUPP, "the VM is a stand-in");
-}
-
-int vm_save(struct vm *vm, int state_fd, vm_done_fn done, void *userdata, struct err *err) {
-    (void)vm, (void)state_fd, (void)done, (void)userdata;
-    return no_snapshots(err);
-}
-
-int vm_load(struct vm *vm, int state_fd, vm_done_fn done, void *userdata, struct err *err) {
-    (void)vm, (void)state_fd, (void)done, (void)userdata;
-    return no_snapshots(err);
-}
-
-int vm_continue(struct vm *vm, vm_done_fn done, void *userdata, struct err *err) {
-    (void)vm, (void)done, (void)userdata;
-    return no_snapshots(err);
 }
 
 static inline void vm_dies(const char *why) {
