@@ -7,12 +7,13 @@
 
 int new_sandbox_start(struct new_sandbox *n, const struct cli *cli, const char *bundle, uint64_t timeout,
                       struct err *err) {
-    int r = sandbox_start_daemon(&n->dir, cli, bundle, &n->daemon, err);
+    int connection = -1;
+    int r = sandbox_start_daemon(&n->dir, cli, bundle, &n->daemon, &connection, err);
     if (r < 0)
         return r;
     if (proc_start_time(n->daemon.pid, &n->daemon_start) < 0)
         n->daemon_start = 0; /* died already: the session will tell */
-    return session_open(&n->session, &n->dir, timeout, err);
+    return session_open_fd(&n->session, &n->dir, connection, timeout, err);
 }
 
 void new_sandbox_remove(struct new_sandbox *n) {

@@ -169,7 +169,7 @@ static int find_daemon(char **ret, struct err *err) {
 }
 
 int sandbox_start_daemon(struct sandbox_dir *d, const struct cli *cli, const char *bundle, struct proc *ret,
-                         struct err *err) {
+                         int *ret_connection, struct err *err) {
     cleanup_free char *program = NULL;
     cleanup_free char *path = sandbox_dir_path(d);
     cleanup_strv struct strv argv = {0};
@@ -179,6 +179,10 @@ int sandbox_start_daemon(struct sandbox_dir *d, const struct cli *cli, const cha
     cleanup_fd int fd = listen_socket(d, err);
     if (fd < 0)
         return fd;
+    /* Before there is a daemon: one that dies at once then closes this connection, and is told apart from none. */
+    cleanup_fd int connection = sandbox_connect(d, err);
+    if (connection < 0)
+        return connection;
     const char *const fixed[] = {DAEMON_NAME, "-root", d->root, "-id", d->id, "-bundle", bundle};
     for (size_t i = 0; i < ARRAY_SIZE(fixed) && r == 0; i++)
         r = strv_add(&argv, fixed[i]);
@@ -211,7 +215,10 @@ int sandbox_start_daemon(struct sandbox_dir *d, const struct cli *cli, const cha
         .new_session = true,
         .outlive_parent = true,
     };
-    return proc_spawn(&spec, ret, err);
+    r = proc_spawn(&spec, ret, err);
+    if (r == 0)
+        *ret_connection = TAKE_FD(connection);
+    return r;
 }
 
 void sandbox_await_daemon(pid_t pid, uint64_t start, uint64_t timeout_usec) {

@@ -44,10 +44,10 @@ char *sandbox_dir_path(const struct sandbox_dir *d);
 /* The last lines of ROOT/ID/log (malloc'd, "" when there is none), for messages. */
 char *sandbox_dir_log_tail(const struct sandbox_dir *d);
 
-/* Binds api.sock (0600), listens, and starts the daemon with it. The daemon outlives this process; ret is the caller's.
- * Errors name the daemon's program. */
+/* Binds api.sock (0600), listens, and starts the daemon with it. The daemon outlives this process; ret and the socket
+ * ret_connection, connected to it, are the caller's. Errors name the daemon's program. */
 int sandbox_start_daemon(struct sandbox_dir *d, const struct cli *cli, const char *bundle, struct proc *ret,
-                         struct err *err);
+                         int *ret_connection, struct err *err);
 
 /* Returns a connected socket. -ENOENT and -ECONNREFUSED mean that there is no daemon. */
 int sandbox_connect(const struct sandbox_dir *d, struct err *err);

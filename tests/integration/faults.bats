@@ -188,7 +188,8 @@ SCRIPT
     undisturbed c1
 }
 
-# Restores. The checkpoint that they start from is the end of c1; then they have its id, bundle and configuration.
+# Restores. The checkpoint that they start from is the end of c1; then they have its id, bundle and configuration. A
+# container that runs on for a moment before its restore fails writes to its files; CRIU wants those of the checkpoint.
 
 # restore_fails WORDS… : with an error that says them, and nothing is left of the container and its VM.
 restore_fails() {
@@ -204,6 +205,8 @@ restore_fails() {
     [ -s "$T/kept/inventory.img" ]
 }
 restore() {
+    rm -f "$T/c1"/rootfs/n*
+    cp -a "$T"/files/n* "$T/c1/rootfs/"
     timeout --foreground 200 "$STASIS" --root "$R" --config "$T/$1.conf" restore --detach --bundle "$T/$1" \
         --image-path "$T/kept" --work-path "$T/work" "$1" </dev/null 3>&-
 }
@@ -213,6 +216,8 @@ restore() {
     dump c1
     stasis delete c1
     mv "$T/images/c1" "$T/kept"
+    mkdir "$T/files"
+    cp -a "$T/c1"/rootfs/n* "$T/files/"
     while read -r point error words; do
         fault "$point" "$error"
         restore_fails "$words" "$(strerror "$error")"
