@@ -14,6 +14,7 @@
 #include "agent/trim.h"
 #include "base/fault.h"
 #include "base/fd.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/util.h"
 
@@ -90,7 +91,7 @@ struct container *container_free(struct container *c) {
             break;
         }
     oom_forget(c);
-    if (c->pin_namespaces)
+    if (c->pin_namespaces || c->make_network)
         namespaces_unpin(c->agent->namespace_dir, c->id);
     remove_bundle(c);
     while (c->execs) {
@@ -161,6 +162,15 @@ static int write_bundle(struct container *c, const void *spec, size_t len, struc
     cleanup_fd int fd = open(file, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     int r = fd < 0 ? -errno : fd_write_all(fd, spec, len);
     return r < 0 ? err_errno(err, -r, "cannot write %s", file) : 0;
+}
+
+static int make_network(struct container *c, const struct container_request *req, struct err *err) {
+    cleanup_json json_t *spec = NULL;
+    int r = json_parse("the specification", req->spec, req->len, &spec, err);
+    if (r < 0)
+        return r;
+    const json_t *sysctls = json_object_get(json_object_get(spec, "linux"), "sysctl");
+    return namespaces_make_network(c->agent->namespace_dir, c->id, sysctls, err);
 }
 
 /* What a failed create left has been removed, or could not be. The first error is the answer. */
@@ -235,8 +245,9 @@ void container_created(struct container *c, struct crun_result *result, enum con
     fn(userdata, result->pid, NULL);
 }
 
-int container_new(struct agent *a, const char *id, enum container_state s, const void *spec, size_t len,
-                  const struct process_streams *streams, struct container **ret, struct err *err) {
+int container_new(struct agent *a, const struct container_request *req, enum container_state s, struct container **ret,
+                  struct err *err) {
+    const char *id = req->id;
     int r = id_validate("container id", id, err);
     if (r < 0)
         return r;
@@ -250,13 +261,17 @@ int container_new(struct agent *a, const char *id, enum container_state s, const
     c->agent = a;
     c->cgroup_fd = -1;
     c->state = s;
+    c->make_network = req->make_network;
+    c->pin_namespaces = req->pin_namespaces;
     snprintf(c->id, sizeof(c->id), "%s", id);
     c->next = a->containers;
     a->containers = c;
     a->n_containers++;
-    r = process_new(a->event, a->children, "", streams, on_init_exited, c, &c->init, err);
+    r = process_new(a->event, a->children, "", req->streams, on_init_exited, c, &c->init, err);
     if (r == 0)
-        r = write_bundle(c, spec, len, err);
+        r = write_bundle(c, req->spec, req->len, err);
+    if (r == 0 && c->make_network)
+        r = make_network(c, req, err);
     if (r < 0) {
         container_free(c);
         return err_wrap(err, "cannot create container %s", id);
@@ -286,11 +301,10 @@ static void on_created(void *userdata, struct crun_result *result) {
     free(create);
 }
 
-int container_create(struct agent *a, const char *id, const void *spec, size_t len,
-                     const struct process_streams *streams, uint64_t timeout_usec, agent_pid_fn fn, void *userdata,
+int container_create(struct agent *a, const struct container_request *request, agent_pid_fn fn, void *userdata,
                      struct err *err) {
     struct container *c = NULL;
-    int r = container_new(a, id, CONTAINER_CREATING, spec, len, streams, &c, err);
+    int r = container_new(a, request, CONTAINER_CREATING, &c, err);
     if (!c)
         return r;
     cleanup_free char *bundle = path_join(a->bundle_dir, c->id);
@@ -299,21 +313,17 @@ int container_create(struct agent *a, const char *id, const void *spec, size_t l
     req.args[0] = "create";
     req.args[1] = "--bundle";
     req.args[2] = bundle;
-    req.timeout_usec = timeout_usec;
+    req.timeout_usec = request->timeout_usec;
     if (create)
         *create = (struct create){.c = c, .fn = fn, .userdata = userdata};
     r = bundle && create ? container_run_crun(c, &req, on_created, create, err) : err_set(err, ENOMEM, "out of memory");
     if (r < 0) {
         container_free(c);
-        return err_wrap(err, "cannot create container %s", id);
+        return err_wrap(err, "cannot create container %s", request->id);
     }
     (void)TAKE_PTR(create); /* on_created's */
     container_op_begin(c);
     return 0;
-}
-
-void container_pin_namespaces(struct container *c) {
-    c->pin_namespaces = true;
 }
 
 /* Start and update. */

@@ -39,6 +39,7 @@ struct container {
     int cgroup_fd;       /* -1: not known yet */
     char *cgroup_path;   /* absolute */
     bool pin_namespaces; /* others will join them (namespaces.h) */
+    bool make_network;
     /* Deleting. */
     struct container_call deleting;
     sd_event_source *kill_timer;
@@ -52,6 +53,17 @@ struct container {
     uint64_t oom_kills, oom_told;
 };
 
+/* Of a container that is to be made. */
+struct container_request {
+    const char *id;
+    const void *spec; /* config.json */
+    size_t len;
+    const struct process_streams *streams;
+    bool make_network;     /* spec names a network namespace that is to be made for it (namespaces.h) */
+    bool pin_namespaces;   /* its namespaces are kept until it is deleted */
+    uint64_t timeout_usec; /* bounds crun; 0: its default */
+};
+
 struct container *container_find(struct agent *a, const char *id);
 /* As container_find, with -ENOENT in err when there is none. */
 struct container *container_get(struct agent *a, const char *id, struct err *err);
@@ -59,12 +71,8 @@ struct container *container_get(struct agent *a, const char *id, struct err *err
 /* "" is init. NULL with -ENOENT in err when there is none. */
 struct process *container_process(struct container *c, const char *exec_id, struct err *err);
 
-/* timeout_usec bounds crun; 0: its default. */
-int container_create(struct agent *a, const char *id, const void *spec, size_t len,
-                     const struct process_streams *streams, uint64_t timeout_usec, agent_pid_fn fn, void *userdata,
+int container_create(struct agent *a, const struct container_request *req, agent_pid_fn fn, void *userdata,
                      struct err *err);
-/* For one that is being created: its namespaces are kept until it is deleted. */
-void container_pin_namespaces(struct container *c);
 int container_start(struct container *c, uint64_t timeout_usec, agent_done_fn fn, void *userdata, struct err *err);
 int container_update(struct container *c, const void *resources, size_t len, uint64_t timeout_usec, agent_done_fn fn,
                      void *userdata, struct err *err);
@@ -88,8 +96,8 @@ int container_resume(struct container *c, struct err *err);
 
 /* For the parts of the object, and nobody else. */
 /* A container with its bundle and the streams of its init, of which crun knows nothing yet. */
-int container_new(struct agent *a, const char *id, enum container_state s, const void *spec, size_t len,
-                  const struct process_streams *streams, struct container **ret, struct err *err);
+int container_new(struct agent *a, const struct container_request *req, enum container_state s, struct container **ret,
+                  struct err *err);
 /* Runs the crun that makes its init, in an operation; args, timeout and data are the caller's, the rest is filled in.
  */
 int container_run_crun(struct container *c, struct crun_request *req, crun_done_fn done, void *userdata,

@@ -13,6 +13,9 @@
  * with the C library's functions, so the first one switches that open file back. Its large reads of a restore are
  * system calls of its own, on a file opened for them.
  *
+ * What it keeps of a tmpfs CRIU has tar write and read, in a process that it forks for it. Where that can be done
+ * without tar (criu_tmpfs.h), that process does it.
+ *
  * The functions here stand in for the C library's, and are as those but for that.
  */
 #undef _FORTIFY_SOURCE /* its inline functions have the names of those here */
@@ -20,14 +23,18 @@
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "agent/criu_tmpfs.h"
+
 #define PAGES_PREFIX "pages-" /* CRIU's names are pages-<n>.img */
 #define PROGRAM "criu"
+#define TAR "tar"
 #define SMALL ((size_t)128 << 10) /* bytes; the kernel's usual read-ahead, so nothing is lost below */
 
 /* What CRIU runs (ip, iptables, tar) is not its business. crun must hand it on. */
@@ -58,6 +65,32 @@ int openat64(int dir, const char *path, int flags, ...) {
     if (fd >= 0 && strncmp(slash ? slash + 1 : path, PAGES_PREFIX, strlen(PAGES_PREFIX)) == 0)
         set_direct(fd, true);
     return fd;
+}
+
+/* The value of tar's --directory; NULL if it is not asked for what `mode` says. */
+static const char *tar_directory(char *const argv[], const char *mode) {
+    if (!argv[1] || strcmp(argv[1], mode) != 0)
+        return NULL;
+    for (size_t i = 2; argv[i] && argv[i + 1]; i++)
+        if (strcmp(argv[i], "--directory") == 0)
+            return argv[i + 1];
+    return NULL;
+}
+
+int execvp(const char *file, char *const argv[]) {
+    int r = 0;
+    if (strcmp(file, TAR) == 0) {
+        const char *to = tar_directory(argv, "--extract");
+        if (to)
+            r = criu_tmpfs_load(STDIN_FILENO, to);
+        else if (tar_directory(argv, "--create"))
+            r = criu_tmpfs_save(STDIN_FILENO, STDOUT_FILENO); /* it is the directory */
+    }
+    if (r < 0)
+        fprintf(stderr, "Error (stasis): " TAR " in CRIU's own process: %s\n", strerror(-r));
+    if (r != 0)
+        _exit(r < 0);
+    return execvpe(file, argv, environ);
 }
 
 ssize_t pread64(int fd, void *buf, size_t n, off64_t offset) {

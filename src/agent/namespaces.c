@@ -2,11 +2,17 @@
 #include "agent/namespaces.h"
 
 #include <fcntl.h>
+#include <net/if.h>
+#include <sched.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/path.h"
@@ -15,36 +21,96 @@
 
 static const char *const kinds[] = {"ipc", "net", "pid", "uts"};
 
-static int pin(const char *dir, const char *id, const char *kind, pid_t pid, struct err *err) {
+static int make_dir(const char *dir, const char *id, struct err *err) {
+    cleanup_free char *own = path_join(dir, id);
+    return own ? path_mkdirs(own, 0700, err) : err_set(err, ENOMEM, "out of memory");
+}
+
+static int pin(const char *dir, const char *id, const char *kind, const char *process, struct err *err) {
     char from[64];
     cleanup_free char *to = str_printf("%s/%s/%s", dir, id, kind);
     if (!to)
         return err_set(err, ENOMEM, "out of memory");
-    snprintf(from, sizeof(from), "/proc/%d/ns/%s", (int)pid, kind);
+    snprintf(from, sizeof(from), "/proc/%s/ns/%s", process, kind);
     cleanup_fd int fd = open(to, O_RDONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0400);
     if (fd < 0)
         return err_errno(err, errno, "cannot create %s", to);
     return mount(from, to, NULL, MS_BIND, NULL) < 0 ? err_errno(err, errno, "cannot keep %s at %s", from, to) : 0;
 }
 
+static void unpin(const char *dir, const char *id, const char *kind) {
+    cleanup_free char *path = str_printf("%s/%s/%s", dir, id, kind);
+    if (path && umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) < 0 && errno != ENOENT && errno != EINVAL)
+        log_warn("cannot unmount %s: %s", path, strerror(errno));
+    if (path)
+        (void)unlink(path); /* not there if it was not pinned */
+}
+
+static int raise_loopback(struct err *err) {
+    struct ifreq lo = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING};
+    cleanup_fd int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    return fd < 0 || ioctl(fd, SIOCSIFFLAGS, &lo) < 0 ? err_errno(err, errno, "cannot raise lo") : 0;
+}
+
+/* /proc/sys/net is that of the network which the process is in. */
+static int set_sysctls(const json_t *sysctls, struct err *err) {
+    const char *key;
+    json_t *value;
+    cleanup_fd int net = open("/proc/sys/net", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    json_object_foreach((json_t *)sysctls, key, value) {
+        if (strncmp(key, "net.", 4) != 0 && strncmp(key, "net/", 4) != 0)
+            continue;
+        cleanup_free char *path = strdup(key + 4);
+        if (!path)
+            return err_set(err, ENOMEM, "out of memory");
+        for (char *dot = path; (dot = strchr(dot, '.'));)
+            *dot = '/';
+        cleanup_fd int fd = path_open_beneath(net, path, O_WRONLY, 0, err);
+        int r = MIN(fd, 0);
+        if (r == 0 && (r = fd_write_all(fd, json_string_value(value), json_string_length(value))) < 0)
+            err_errno(err, -r, "cannot write it");
+        if (r < 0)
+            return err_wrap(err, "sysctl %s", key);
+    }
+    return 0;
+}
+
+int namespaces_make_network(const char *dir, const char *id, const json_t *sysctls, struct err *err) {
+    cleanup_fd int own = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+    if (own < 0)
+        return err_errno(err, errno, "cannot open /proc/self/ns/net");
+    int r = make_dir(dir, id, err);
+    if (r < 0)
+        return r;
+    /* Into the new one and back: a process of its own to do it would take longer than all the rest. */
+    if (FAULT(AGENT_NETWORK) || unshare(CLONE_NEWNET) < 0)
+        r = err_errno(err, errno, "cannot make a network namespace");
+    else if ((r = raise_loopback(err)) == 0 && (r = set_sysctls(sysctls, err)) == 0)
+        r = pin(dir, id, "net", "self", err);
+    if (setns(own, CLONE_NEWNET) < 0) {
+        log_error("cannot go back to the network namespace of the guest: %s", strerror(errno));
+        abort();
+    }
+    if (r < 0)
+        namespaces_unpin(dir, id);
+    return r;
+}
+
 int namespaces_pin(const char *dir, const char *id, pid_t pid, struct err *err) {
-    cleanup_free char *own = path_join(dir, id);
-    int r = own ? path_mkdirs(own, 0700, err) : err_set(err, ENOMEM, "out of memory");
+    char process[16];
+    snprintf(process, sizeof(process), "%d", (int)pid);
+    unpin(dir, id, "net");
+    int r = make_dir(dir, id, err);
     for (size_t i = 0; r == 0 && i < ARRAY_SIZE(kinds); i++)
-        r = pin(dir, id, kinds[i], pid, err);
+        r = pin(dir, id, kinds[i], process, err);
     if (r < 0)
         namespaces_unpin(dir, id);
     return r;
 }
 
 void namespaces_unpin(const char *dir, const char *id) {
-    for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
-        cleanup_free char *path = str_printf("%s/%s/%s", dir, id, kinds[i]);
-        if (path && umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) < 0 && errno != ENOENT && errno != EINVAL)
-            log_warn("cannot unmount %s: %s", path, strerror(errno));
-        if (path)
-            (void)unlink(path); /* not there if it was not pinned */
-    }
+    for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
+        unpin(dir, id, kinds[i]);
     cleanup_free char *own = path_join(dir, id);
     if (own && rmdir(own) < 0 && errno != ENOENT)
         log_warn("cannot remove %s: %s", own, strerror(errno));

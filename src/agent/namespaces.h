@@ -1,14 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The namespaces of a pod's first container, kept under a name (a bind mount of /proc/<pid>/ns/…) for the containers
- * that join the pod, whatever becomes of the process. */
+/* Namespaces under a name (a bind mount of /proc/<pid>/ns/…), whatever becomes of the process: those of a pod's first
+ * container, for the containers that join the pod; the network namespace that a container is to have, made before it.
+ */
 #pragma once
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <sys/types.h>
 
 #include "base/err.h"
 
-/* Mounts those of pid at DIR/<id>/{ipc,net,pid,uts}. Nothing is left on failure. */
+/* Makes a network namespace at DIR/<id>/net, with lo up and those settings of `sysctls` (as linux.sysctl of the OCI
+ * runtime specification; NULL: none) that are of the network. Nothing is left on failure. */
+int namespaces_make_network(const char *dir, const char *id, const json_t *sysctls, struct err *err);
+
+/* Mounts those of pid at DIR/<id>/{ipc,net,pid,uts}, in the place of a network that was made. Nothing is left on
+ * failure. */
 int namespaces_pin(const char *dir, const char *id, pid_t pid, struct err *err);
 
 /* Undoes it; what is not there is no error. Containers that joined keep what they joined. */

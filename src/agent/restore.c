@@ -97,31 +97,33 @@ static void on_turn(void *userdata) {
 }
 
 static int prepare(struct restore *k, struct agent *a, const struct restore_request *req, struct err *err) {
-    int r = criu_job_init(&k->job, a, req->id, CRIU_RESTORE, req->image_dir, req->work_dir, &req->options, err);
+    int r =
+        criu_job_init(&k->job, a, req->container.id, CRIU_RESTORE, req->image_dir, req->work_dir, &req->options, err);
     if (r < 0)
         return r;
     r = strv_add(&k->job.argv, "--detach");
-    r |= strv_addf(&k->job.argv, "--bundle=%s/%s", a->bundle_dir, req->id);
+    r |= strv_addf(&k->job.argv, "--bundle=%s/%s", a->bundle_dir, req->container.id);
     if (r)
         return err_set(err, ENOMEM, "out of memory");
-    return container_new(a, req->id, CONTAINER_RESTORING, req->spec, req->len, req->streams, &k->c, err);
+    return container_new(a, &req->container, CONTAINER_RESTORING, &k->c, err);
 }
 
 int container_restore(struct agent *a, const struct restore_request *req, agent_pid_fn fn, void *userdata,
                       struct err *err) {
+    const char *id = req->container.id;
     /* container_new() would find the same, but only after the files of another attempt have been touched. */
-    int r = id_validate("container id", req->id, err);
+    int r = id_validate("container id", id, err);
     if (r < 0)
         return r;
-    if (container_find(a, req->id))
-        return err_set(err, EEXIST, "cannot restore container %s: it already exists in the guest", req->id);
+    if (container_find(a, id))
+        return err_set(err, EEXIST, "cannot restore container %s: it already exists in the guest", id);
     struct restore *k = calloc(1, sizeof(*k));
     if (!k)
         return err_set(err, ENOMEM, "out of memory");
     struct err cause = ERR_INIT;
     r = prepare(k, a, req, &cause);
     if (r < 0) {
-        err_wrap(&cause, "cannot restore container %s", req->id);
+        err_wrap(&cause, "cannot restore container %s", id);
         criu_job_report(&k->job, &cause);
         criu_job_clear(&k->job);
         free(k);
@@ -129,7 +131,7 @@ int container_restore(struct agent *a, const struct restore_request *req, agent_
     }
     k->fn = fn;
     k->userdata = userdata;
-    k->timeout_usec = req->timeout_usec;
+    k->timeout_usec = req->container.timeout_usec;
     container_op_begin(k->c);
     criu_enter(&a->criu, &k->job.turn, on_turn, k);
     return 0;

@@ -10,13 +10,9 @@
 #include "agent/criu.h"
 
 struct restore_request {
-    const char *id;
-    const void *spec;
-    size_t len;
-    const struct process_streams *streams;
-    const char *image_dir, *work_dir; /* one name each, in SHARE/<id>/checkpoint */
+    struct container_request container; /* what has come of it when its time is over is removed */
+    const char *image_dir, *work_dir;   /* one name each, in SHARE/<id>/checkpoint */
     struct criu_options options;
-    uint64_t timeout_usec; /* of crun; what has come of it by then is removed */
 };
 
 /* As container_create(). */

@@ -168,13 +168,15 @@ static void on_create(struct ttrpc_request *req, const ProtobufCMessage *in, voi
                                       .err = m->stderr,
                                       .width = m->width,
                                       .height = m->height};
+    const struct container_request request = {.id = m->id,
+                                              .spec = m->spec.data,
+                                              .len = m->spec.len,
+                                              .streams = &streams,
+                                              .make_network = m->make_network,
+                                              .pin_namespaces = m->pin_namespaces,
+                                              .timeout_usec = crun_time(req)};
     struct err err = ERR_INIT;
-    int r =
-        container_create(userdata, m->id, m->spec.data, m->spec.len, &streams, crun_time(req), rpc_created, req, &err);
-    answer_failure(req, r, &err);
-    struct container *c = r == 0 && m->pin_namespaces ? container_find(userdata, m->id) : NULL;
-    if (c)
-        container_pin_namespaces(c);
+    answer_failure(req, container_create(userdata, &request, rpc_created, req, &err), &err);
 }
 
 static void on_start(struct ttrpc_request *req, const ProtobufCMessage *in, void *userdata) {

@@ -76,14 +76,15 @@ void rpc_on_restore(struct ttrpc_request *req, const ProtobufCMessage *in, void 
                                             .width = create->width,
                                             .height = create->height};
     const struct restore_request request = {
-        .id = create->id,
-        .spec = create->spec.data,
-        .len = create->spec.len,
-        .streams = &streams,
+        .container = {.id = create->id,
+                      .spec = create->spec.data,
+                      .len = create->spec.len,
+                      .streams = &streams,
+                      .make_network = create->make_network,
+                      .timeout_usec = rpc_time(req, CHECKPOINT_TIMEOUT_USEC)},
         .image_dir = m->image_dir,
         .work_dir = m->work_dir,
         .options = options_of(m->options),
-        .timeout_usec = rpc_time(req, CHECKPOINT_TIMEOUT_USEC),
     };
     if (container_restore(userdata, &request, rpc_created, req, &err) < 0)
         ttrpc_fail(req, &err);

@@ -112,6 +112,28 @@ bool spec_has_namespace(const json_t *spec, const char *type) {
     return false;
 }
 
+/* Whether the program can change what there is in a network namespace of its own. */
+static bool may_change_network(const json_t *spec) {
+    const json_t *capabilities = json_object_get(json_object_get(spec, "process"), "capabilities");
+    const json_t *bounding = json_object_get(capabilities, "bounding");
+    for (size_t i = 0; i < json_array_size(bounding); i++)
+        if (strcmp(json_string_value(json_array_get(bounding, i)), "CAP_NET_ADMIN") == 0)
+            return true;
+    return !capabilities || spec_has_namespace(spec, "user");
+}
+
+int oci_guest_make_network(struct oci_guest_spec *g, const char *id, bool always, struct err *err) {
+    const json_t *list = json_object_get(json_object_get(g->spec, "linux"), "namespaces");
+    json_t *network = NULL;
+    for (size_t i = 0; i < json_array_size(list) && !network; i++)
+        if (strcmp(json_string_value(json_object_get(json_array_get(list, i), "type")), "network") == 0)
+            network = json_array_get(list, i);
+    if (!network || json_object_get(network, "path") || (!always && may_change_network(g->spec)))
+        return 0;
+    int r = json_put(network, "path", json_pack("s++", OCI_GUEST_NAMESPACES "/", id, "/net"), err);
+    return r < 0 ? r : 1;
+}
+
 /* "/ipc" and so on, if this path means a namespace of the pod's sandbox container; else NULL. */
 static const char *pod_namespace(const struct rewrite *rw, const char *type, const char *path) {
     static const struct {

@@ -78,6 +78,15 @@ struct oci_pod_host {
 int oci_spec_for_pod(const json_t *spec, const char *id, const char *bundle, const struct oci_pod_host *pod,
                      struct oci_guest_spec *ret, struct err *err);
 
+/*
+ * Lets the container have, of its own, a network namespace that the agent makes at OCI_GUEST_NAMESPACES/<id>/net, where
+ * g->spec says that it is to get a new one: CRIU then takes it for external, and neither looks into it at a checkpoint
+ * nor fills it at a restore, which is slow. So that nothing is lost, only where the container cannot change its network
+ * (CAP_NET_ADMIN, a user namespace of its own), or at a restore (`always`), where the images tell which of the two they
+ * are of. Returns 1 if the agent has to make it, 0 if not.
+ */
+int oci_guest_make_network(struct oci_guest_spec *g, const char *id, bool always, struct err *err);
+
 /* The process object of exec rewritten for the guest: AppArmor and SELinux labels dropped with a note. `base` is the
  * container's process (may be NULL): fields that are absent in `process` (user, cwd, capabilities, env's PATH, …) are
  * not filled in; the caller decides. ret is owned by the caller. */

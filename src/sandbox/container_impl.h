@@ -34,7 +34,8 @@ struct container {
     struct layers layers;
     bool layers_are_ours; /* its lower directories are a snapshot's */
     bool pod_sandbox;
-    json_t *spec; /* the user's, for hooks and annotations */
+    bool make_network; /* guest.spec names a network namespace that the agent makes */
+    json_t *spec;      /* the user's, for hooks and annotations */
     struct oci_guest_spec guest;
     unsigned state; /* enum container_state */
     uint64_t created_wall_usec;

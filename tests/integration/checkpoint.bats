@@ -94,3 +94,47 @@ teardown_file() { file_teardown; }
     all_pass busy
     stasis delete --force busy
 }
+
+# in_network ID : what the container sees of it.
+in_network() {
+    stasis exec "$1" sh -c 'ip -o addr show lo; cat /proc/sys/net/ipv4/ip_unprivileged_port_start; ip -o link show lo' \
+        </dev/null
+}
+
+@test "the network: made anew where the container cannot change it, else as it was" {
+    pack closed shell
+    edit "$T/closed" '.linux.sysctl["net.ipv4.ip_unprivileged_port_start"] = "99"'
+    start_pack closed closed
+    checkpoint closed
+    [ "$(find "$T/images/closed" -name 'ifaddr-*' -o -name 'route-*' -o -name 'iptables-*')" = "" ]
+    gone closed
+    # What can be done in it afterwards is for the request to say.
+    edit "$T/closed" '.process.capabilities[] += ["CAP_NET_ADMIN"]'
+    restore closed closed closed
+    run in_network closed
+    echo "$output"
+    [ "$status" = 0 ]
+    [[ $output == *127.0.0.1/8*$'\n'99$'\n'*LOOPBACK,UP* ]]
+    all_pass closed
+    stasis delete --force closed
+
+    pack open shell
+    edit "$T/open" '.process.capabilities[] += ["CAP_NET_ADMIN"]'
+    start_pack open open
+    stasis exec open ip addr add 10.9.8.7/32 dev lo </dev/null
+    checkpoint open
+    gone open
+    restore open open open
+    run in_network open
+    echo "$output"
+    [ "$status" = 0 ]
+    [[ $output == *10.9.8.7/32* ]]
+    # And once more, from a container that CRIU has made.
+    checkpoint open --image-path "$T/images/again"
+    gone open
+    restore open open again
+    run in_network open
+    [[ $output == *10.9.8.7/32* ]]
+    all_pass open
+    stasis delete --force open
+}

@@ -131,7 +131,8 @@ static inline void on_wait(void *userdata, const struct process_exit *ex, const 
 
 static inline int guest_create(struct guest *g, const char *id, struct outcome *o) {
     const struct process_streams streams = {.out = true};
-    return container_create(&g->a, id, "{}", 2, &streams, 0, on_pid, o, NULL);
+    const struct container_request req = {.id = id, .spec = "{}", .len = 2, .streams = &streams};
+    return container_create(&g->a, &req, on_pid, o, NULL);
 }
 
 static inline int guest_exec(struct container *c, const char *id, struct outcome *o) {

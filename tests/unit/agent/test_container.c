@@ -75,7 +75,9 @@ static void test_create_hangs(void **state) {
     struct outcome o = {0};
     const struct process_streams streams = {0};
     tmpdir_write(g->f->dir, "hang-create", "");
-    assert_int_equal(container_create(&g->a, "c1", "{}", 2, &streams, 50 * USEC_PER_MSEC, on_pid, &o, NULL), 0);
+    const struct container_request req = {
+        .id = "c1", .spec = "{}", .len = 2, .streams = &streams, .timeout_usec = 50 * USEC_PER_MSEC};
+    assert_int_equal(container_create(&g->a, &req, on_pid, &o, NULL), 0);
     RUN_UNTIL(g->f->event, o.n);
     assert_int_equal(o.code, ETIMEDOUT);
     assert_null(g->a.containers);

@@ -6,6 +6,7 @@
 #include <sys/mount.h>
 
 #include "agent/namespaces.h"
+#include "base/json.h"
 
 #define EXIT_SKIPPED 77 /* meson: the test could not run here */
 
@@ -154,6 +155,57 @@ static void two(void **state) {
     assert_true(pinned_inode(p, "c1", "net") != 0);
 }
 
+/* Runs a command in the network namespace that was made. */
+static int in_network(const struct pinned *p, const char *id, const char *command) {
+    cleanup_free char *line = str_printf("nsenter --net=%s/%s/net sh -c '%s'", p->dir, id, command);
+    return system(line);
+}
+
+static void a_network_is_made(void **state) {
+    struct pinned *p = *state;
+    struct err err = ERR_INIT;
+    ino_t own = inode("/proc/self/ns/net");
+    cleanup_json json_t *sysctls = json_pack("{s:s, s:s, s:s}", "net.ipv4.ip_unprivileged_port_start", "7",
+                                             "net/ipv4/ip_forward", "1", "kernel.msgmax", "not of the network");
+    if (namespaces_make_network(p->dir, "c1", sysctls, &err) < 0)
+        fail_msg("%s", err.msg);
+    ino_t made = pinned_inode(p, "c1", "net");
+    assert_true(made != 0 && made != own);
+    assert_true(inode("/proc/self/ns/net") == own);
+    assert_int_equal(in_network(p, "c1", "ip -o link show lo | grep -q LOOPBACK,UP"), 0);
+    assert_int_equal(in_network(p, "c1", "grep -qx 7 /proc/sys/net/ipv4/ip_unprivileged_port_start"), 0);
+    assert_int_equal(in_network(p, "c1", "grep -qx 1 /proc/sys/net/ipv4/ip_forward"), 0);
+    /* Those of a pod's first container take its place. */
+    assert_int_equal(namespaces_pin(p->dir, "c1", p->pid, &err), 0);
+    assert_true(pinned_inode(p, "c1", "net") != made);
+    namespaces_unpin(p->dir, "c1");
+    assert_true(nothing_left(p, "c1"));
+    assert_int_equal(namespaces_make_network(p->dir, "c2", NULL, &err), 0);
+    namespaces_unpin(p->dir, "c2");
+    assert_true(nothing_left(p, "c2"));
+}
+
+static void a_network_cannot_be_made(void **state) {
+    struct pinned *p = *state;
+    ino_t own = inode("/proc/self/ns/net");
+    static const struct {
+        const char *key, *value, *says;
+    } cases[] = {
+        {"net.nothing.like_it", "1", "sysctl net.nothing.like_it: "},
+        {"net.ipv4.ip_forward", "x", "sysctl net.ipv4.ip_forward: cannot write it: Invalid argument"},
+        {"net/../kernel/msgmax", "1", "sysctl net/../kernel/msgmax: "},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        struct err err = ERR_INIT;
+        cleanup_json json_t *sysctls = json_pack("{s:s}", cases[i].key, cases[i].value);
+        assert_true(namespaces_make_network(p->dir, "c1", sysctls, &err) < 0);
+        if (!strstr(err.msg, cases[i].says))
+            fail_msg("no \"%s\" in: %s", cases[i].says, err.msg);
+        assert_true(inode("/proc/self/ns/net") == own);
+        assert_true(nothing_left(p, "c1"));
+    }
+}
+
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 static void a_closed_network(void **state) {
@@ -180,7 +232,13 @@ int main(void) {
     if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
         return EXIT_SKIPPED;
     const struct CMUnitTest tests[] = {
-        TEST(pins), TEST(unpins_what_is_not_there), TEST(a_dead_process), TEST(two), TEST(a_closed_network),
+        TEST(pins),
+        TEST(a_network_is_made),
+        TEST(a_network_cannot_be_made),
+        TEST(unpins_what_is_not_there),
+        TEST(a_dead_process),
+        TEST(two),
+        TEST(a_closed_network),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,13 +8,11 @@
 static const struct process_streams streams = {.out = true};
 
 static struct restore_request request(void) {
-    return (struct restore_request){.id = "c1",
-                                    .spec = "{}",
-                                    .len = 2,
-                                    .streams = &streams,
-                                    .image_dir = "images",
-                                    .work_dir = "work",
-                                    .timeout_usec = TEST_DEADLINE};
+    return (struct restore_request){
+        .container = {.id = "c1", .spec = "{}", .len = 2, .streams = &streams, .timeout_usec = TEST_DEADLINE},
+        .image_dir = "images",
+        .work_dir = "work",
+    };
 }
 
 static void prepare(struct guest *g) {
@@ -102,7 +100,7 @@ static void test_hangs(void **state) {
     struct outcome o = {0};
     prepare(g);
     tmpdir_write(g->f->dir, "hang-restore", "");
-    req.timeout_usec = 50 * USEC_PER_MSEC;
+    req.container.timeout_usec = 50 * USEC_PER_MSEC;
     assert_int_equal(container_restore(&g->a, &req, on_pid, &o, NULL), 0);
     RUN_UNTIL(g->f->event, o.n);
     assert_int_equal(o.code, ETIMEDOUT);
@@ -149,7 +147,7 @@ static void test_refused(void **state) {
     req.image_dir = "../images";
     refused(g, &req, EINVAL, "image directory");
     req = request();
-    req.id = "../c1";
+    req.container.id = "../c1";
     refused(g, &req, EINVAL, "container id");
     req = request();
     req.options.lazy_pages = true;

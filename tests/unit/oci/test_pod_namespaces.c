@@ -96,8 +96,50 @@ static void without_a_pod(void **state) {
         -EOPNOTSUPP);
 }
 
+static void a_network_of_the_agents(void **state) {
+    const struct tmpdir *t = *state;
+    static const struct {
+        struct change changes[CHANGES_MAX];
+        bool always;
+        int made;
+        const char *network;
+    } cases[] = {
+        {{{0}}, false, 1, NS("network", OCI_GUEST_NAMESPACES "/m1/net")},
+        /* The host's path has gone before. */
+        {{{"linux.namespaces.1.path", "\"/run/netns/n1\""}}, false, 1, NS("network", OCI_GUEST_NAMESPACES "/m1/net")},
+        {{{"process.capabilities.bounding.+", "\"CAP_NET_ADMIN\""}}, false, 0, OWN("network")},
+        {{{"process.capabilities.bounding.+", "\"CAP_NET_ADMIN\""}},
+         true,
+         1,
+         NS("network", OCI_GUEST_NAMESPACES "/m1/net")},
+        {{{"process.capabilities", NULL}}, false, 0, OWN("network")},
+        {{{"linux.namespaces.+", "{\"type\":\"user\"}"},
+          {"linux.uidMappings.+", "{\"containerID\":0,\"hostID\":0,\"size\":65536}"}},
+         false,
+         0,
+         OWN("network")},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        cleanup_json json_t *spec = changed_spec(cases[i].changes, t->path);
+        cleanup_guest_spec struct oci_guest_spec g = {0};
+        struct err err = ERR_INIT;
+        if (oci_spec_for_guest(spec, "m1", t->path, &g, &err) < 0)
+            fail_msg("%zu: %s", i, err.msg);
+        assert_int_equal(oci_guest_make_network(&g, "m1", cases[i].always, &err), cases[i].made);
+        const json_t *list = json_object_get(json_object_get(g.spec, "linux"), "namespaces");
+        cleanup_free char *out = json_dumps(json_array_get(list, 1), JSON_COMPACT);
+        assert_string_equal(out, cases[i].network);
+    }
+    /* The pod's stays the pod's. */
+    cleanup_guest_spec struct oci_guest_spec g = {0};
+    struct err err = ERR_INIT;
+    assert_int_equal(rewrite(t, "[" OTHERS "," NS("network", "/proc/4242/ns/net") "]", &pod, &g, &err), 0);
+    assert_int_equal(oci_guest_make_network(&g, "m1", true, &err), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        BUNDLE_TEST(a_network_of_the_agents),
         BUNDLE_TEST(joins),
         BUNDLE_TEST(refusals),
         BUNDLE_TEST(without_a_pod),
