@@ -104,9 +104,9 @@ static int dump(struct job *j, bool leave_running, struct err *err) {
     o.wait_execs = j->o->wait_exec;
     o.criu = &criu;
     progress_begin(&progress, j->s.event, what ? what : "checkpointing");
-    int r =
-        task_checkpoint(&j->s, j->id, j->images, &o,
-                        j->o->wait_exec ? SESSION_FOREVER : j->config.checkpoint_timeout + j->config.rpc_timeout, err);
+    int r = task_checkpoint(
+        &j->s, j->id, j->images, &o,
+        j->o->wait_exec ? SESSION_FOREVER : 2 * j->config.checkpoint_timeout + j->config.rpc_timeout, err);
     progress_end(&progress);
     return r;
 }

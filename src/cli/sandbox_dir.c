@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -21,6 +22,8 @@
 #define LOG_NAME "log"
 #define LOG_READ_MAX ((size_t)8 << 20)
 #define LOG_TAIL_LINES 10
+#define CHECK_FD 3
+#define CHECK_TIMEOUT (UINT64_C(60) * USEC_PER_SEC)
 
 void sandbox_dir_close(struct sandbox_dir *d) {
     free(d->root);
@@ -166,6 +169,42 @@ static int find_daemon(char **ret, struct err *err) {
         }
     }
     return err_set(err, ENOENT, "no " DAEMON_NAME " in %s: the installation is incomplete", own);
+}
+
+int sandbox_check_snapshot(const struct cli *cli, int dir, struct err *err) {
+    cleanup_free char *program = NULL;
+    cleanup_free char *config = cli->config ? realpath(cli->config, NULL) : NULL;
+    cleanup_strv struct strv argv = {0};
+    cleanup_fd int complaints = memfd_create("complaints", MFD_CLOEXEC);
+    char text[ERR_MSG_MAX];
+    int r = find_daemon(&program, err);
+    if (r < 0)
+        return r;
+    if (complaints < 0)
+        return err_errno(err, errno, "cannot make a memory file");
+    r = strv_add(&argv, DAEMON_NAME);
+    r |= strv_add(&argv, "-bundle");
+    r |= strv_addf(&argv, "/proc/self/fd/%d", CHECK_FD);
+    if (config) {
+        r |= strv_add(&argv, "-config");
+        r |= strv_add(&argv, config);
+    }
+    r |= strv_add(&argv, "check-snapshot");
+    if (r)
+        return err_set(err, ENOMEM, "out of memory");
+    struct proc_spec spec = {
+        .path = program,
+        .argv = argv.v,
+        .fds = {{.from = dir, .to = CHECK_FD}, {.from = complaints, .to = STDERR_FILENO}},
+        .n_fds = 2,
+    };
+    struct err e = ERR_INIT;
+    r = proc_run(&spec, CHECK_TIMEOUT, &e);
+    ssize_t n = r < 0 ? pread(complaints, text, sizeof(text) - 1, 0) : 0;
+    if (n <= 0)
+        return r < 0 ? err_copy(err, &e) : 0;
+    text[n - (text[n - 1] == '\n')] = '\0';
+    return err_set(err, EBADMSG, "%s", text);
 }
 
 int sandbox_start_daemon(struct sandbox_dir *d, const struct cli *cli, const char *bundle, struct proc *ret,

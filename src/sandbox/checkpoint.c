@@ -28,8 +28,8 @@ struct checkpoint {
     struct process *exec;                    /* that is waited for */
     struct sandbox_call *call;
     struct worker *worker;
-    sd_event_source *kill_deadline;
-    struct err failure; /* code 0: none so far */
+    sd_event_source *deadline; /* of the worker, then of the exit after the kill */
+    struct err failure;        /* code 0: none so far */
     struct checkpoint_outcome outcome;
     checkpoint_done_fn done;
     void *userdata;
@@ -46,7 +46,7 @@ char *checkpoint_scratch(const struct container *c) {
 static void free_checkpoint(struct checkpoint *cp) {
     call_cancel(cp->call);
     worker_cancel(cp->worker);
-    sd_event_source_disable_unref(cp->kill_deadline);
+    sd_event_source_disable_unref(cp->deadline);
     image_dir_clear(&cp->dir);
     strv_clear(&cp->parents);
     free(cp->work_path);
@@ -129,7 +129,7 @@ static void settle(struct checkpoint *cp) {
     bool to_die = alive && !cp->leave_running && !cp->pre_dump;
     if (to_die && !cp->failure.code) {
         bool lost = FAULT(CHECKPOINT_EXIT);
-        int e = sd_event_add_time_relative(sandbox_event(c->sb), &cp->kill_deadline, CLOCK_MONOTONIC,
+        int e = sd_event_add_time_relative(sandbox_event(c->sb), &cp->deadline, CLOCK_MONOTONIC,
                                            lost ? USEC_PER_SEC : KILL_USEC, 0, on_does_not_end, cp);
         r = e < 0 ? err_errno(&err, -e, "cannot set a timer") : process_wait(c->init, on_gone, cp, &err);
         if (r == 0 && !lost)
@@ -162,9 +162,32 @@ static int commit(void *arg, struct err *err) {
 static void on_committed(void *userdata, const struct err *err) {
     struct checkpoint *cp = userdata;
     cp->worker = NULL;
+    cp->deadline = sd_event_source_disable_unref(cp->deadline);
     if (err)
         failed(cp, err);
     settle(cp);
+}
+
+/* The container does not stand still for ever for a disk that hangs. */
+static int on_commit_deadline(sd_event_source *source, uint64_t usec, void *userdata) {
+    (void)source;
+    (void)usec;
+    struct checkpoint *cp = userdata;
+    struct err err = ERR_INIT;
+    cp->worker = worker_cancel(cp->worker);
+    err_set(&err, ETIMEDOUT, "checkpoint %s: it was not on the disk within %.0f s ([checkpoint] timeout)",
+            cp->dir.final, (double)sandbox_config(cp->c->sb)->checkpoint_timeout / (double)USEC_PER_SEC);
+    on_committed(cp, &err);
+    return 0;
+}
+
+static int start_commit(struct checkpoint *cp, struct err *err) {
+    sd_event *event = sandbox_event(cp->c->sb);
+    int r = sd_event_add_time_relative(event, &cp->deadline, CLOCK_MONOTONIC,
+                                       sandbox_config(cp->c->sb)->checkpoint_timeout, 0, on_commit_deadline, cp);
+    if (r < 0)
+        return err_errno(err, -r, "cannot set a timer");
+    return worker_start(event, "commit of a checkpoint", commit, cp, on_committed, cp, &cp->worker, err);
 }
 
 /* Second step: the agent has answered. */
@@ -184,11 +207,8 @@ static void on_dumped(void *userdata, ProtobufCMessage **reply, const struct err
         snprintf(cp->outcome.criu_version, sizeof(cp->outcome.criu_version), "%s", r->criu_version);
         cp->outcome.agent_usec = r->duration_usec;
     }
-    if (worker_start(sandbox_event(cp->c->sb), "commit of a checkpoint", commit, cp, on_committed, cp, &cp->worker,
-                     &e) < 0) {
-        failed(cp, &e);
-        settle(cp);
-    }
+    if (start_commit(cp, &e) < 0)
+        on_committed(cp, &e);
 }
 
 static int dump(struct checkpoint *cp, struct err *err) {

@@ -166,6 +166,13 @@ int machine_like(const struct config *config, const struct manifest_machine *sav
     return 0;
 }
 
+int machine_check_snapshot(const struct config *config, int dir, struct err *err) {
+    cleanup_manifest struct manifest manifest = {0};
+    cleanup_machine struct machine m = {0};
+    int r = manifest_read(dir, &manifest, err);
+    return r < 0 ? r : machine_like(config, &manifest.machine, &m, err);
+}
+
 void machine_vm_spec(const struct machine *m, struct vm_spec *ret) {
     *ret = (struct vm_spec){.vmm_root = m->vmm_root,
                             .guest_dir = m->guest_dir,

@@ -26,6 +26,10 @@ int machine_here(const struct config *config, struct machine *ret, struct err *e
 int machine_like(const struct config *config, const struct manifest_machine *saved, struct machine *ret,
                  struct err *err);
 
+/* Whether the snapshot in directory fd `dir` is of a machine that could run here; errors as of machine_like(), and of
+ * manifest_read(). */
+int machine_check_snapshot(const struct config *config, int dir, struct err *err);
+
 /* For vm_start(); borrowed from m. */
 void machine_vm_spec(const struct machine *m, struct vm_spec *ret);
 

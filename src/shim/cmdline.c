@@ -9,7 +9,7 @@
 #define USAGE                                                                                                          \
     "usage: %s -namespace NS -address SOCKET -publish-binary PROGRAM -id ID [-bundle DIR] [-debug] start|delete, "     \
     "%s -root DIR -id ID [-bundle DIR] [-config FILE] [-log FILE] [-log-format text|json] [-debug] serve, "            \
-    "%s -v, or %s -info"
+    "%s [-config FILE] -bundle DIR check-snapshot, %s -v, or %s -info"
 
 /* Flags with a value, and where it goes. */
 static const struct {
@@ -57,7 +57,7 @@ int cmdline_parse(int argc, char **argv, struct cmdline *ret, struct err *err) {
             return err_set(err, EINVAL, value ? "option %s: its value is missing" : "unknown option %s", argv[i]);
     }
     if (!c.command && i != argc - 1)
-        return err_set(err, EINVAL, USAGE, c.program, c.program, c.program, c.program);
+        return err_set(err, EINVAL, USAGE, c.program, c.program, c.program, c.program, c.program);
     if (!c.command)
         c.command = argv[i];
     *ret = c;

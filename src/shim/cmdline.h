@@ -5,6 +5,7 @@
  *
  * start, delete      containerd calls these (core/runtime/v2/README.md in its repository)
  * serve              the sandbox daemon itself; `start` and the stasis CLI call it
+ * check-snapshot     whether the snapshot in the directory -bundle could run here; the stasis CLI calls it
  * -v, -info          print and exit
  */
 #pragma once
@@ -15,7 +16,7 @@
 
 struct cmdline {
     const char *program; /* last component of argv[0] */
-    const char *command; /* "start", "delete", "serve", "version", "info" */
+    const char *command; /* "start", "delete", "serve", "check-snapshot", "version", "info" */
     const char *id, *bundle;
     const char *namespace, *address, *publish_binary; /* of containerd; NULL: not given */
     const char *socket;                               /* serve: of the listening socket, to be removed at the end */

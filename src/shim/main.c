@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* containerd-shim-stasis-v2: what containerd runs for a task, and the daemon of a sandbox. */
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/config.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "sandbox/machine.h"
 #include "shim/bootstrap.h"
 #include "shim/cmdline.h"
 #include "shim/serve.h"
@@ -29,6 +33,16 @@ static int print_info(const struct cmdline *c, struct err *err) {
     return r;
 }
 
+static int check_snapshot(const struct cmdline *c, struct err *err) {
+    struct config config;
+    config_init(&config);
+    cleanup_fd int dir = open(c->bundle ? c->bundle : "", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (dir < 0)
+        return err_errno(err, errno, "cannot open the snapshot %s", c->bundle ? c->bundle : "(-bundle is missing)");
+    int r = config_load(&config, c->config, err);
+    return r < 0 ? r : machine_check_snapshot(&config, dir, err);
+}
+
 int main(int argc, char **argv) {
     static const struct {
         const char *name;
@@ -36,7 +50,7 @@ int main(int argc, char **argv) {
         bool plain; /* what it says on stderr is shown to a person as it is, by containerd */
     } commands[] = {
         {"start", shim_start, true},      {"delete", shim_delete, true}, {"serve", shim_serve, false},
-        {"version", print_version, true}, {"info", print_info, true},
+        {"version", print_version, true}, {"info", print_info, true},    {"check-snapshot", check_snapshot, true},
     };
     struct cmdline c;
     struct err err = ERR_INIT;

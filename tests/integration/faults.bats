@@ -270,6 +270,24 @@ gave_up() {
     ! grep -q /checkpoint/ "/proc/$DAEMON/mountinfo"
 }
 
+@test "the images do not get to the disk: the call ends at its deadline, nothing is left, the container goes on" {
+    prepare c2 '[checkpoint]' 'timeout = 20'
+    launch c2
+    fault commit.sync hold
+    dump_fails c2 "not on the disk within 20 s"
+    hit commit.sync
+    no_fault
+    undisturbed c2
+    # That it was to go on changes nothing.
+    fault commit.move hold
+    dump c2 --leave-running >"$T/background" 2>&1 && false
+    grep -F "not on the disk" "$T/background"
+    no_fault
+    undisturbed c2
+    dump_works c2
+    stasis delete --force c2
+}
+
 @test "virtiofsd killed while CRIU is about to dump: the same" {
     prepare c2
     launch c2

@@ -333,7 +333,6 @@ send(b"exit 3\n")' "$STASIS" --root "$R" --config "$CONF" run --bundle "$T/t" t 
         fails "$([ $item = roots/0/bin/busybox ] && echo roots/0 || echo ${item%.json})" -- snapshot verify damaged
         rm -r "$S/damaged"
     done
-    gone w
     # Made by other packages; the manifest's digest is right.
     cp -a "$S/wrong" "$S/other"
     python3 - "$S/other/manifest.json" <<'PROGRAM'
@@ -347,6 +346,9 @@ json.dump(m, open(sys.argv[1], "w"))
 PROGRAM
     fails 0123456789abcdef guest -- snapshot restore --id x other
     [ ! -e "$R/x" ]
+    fails 0123456789abcdef guest -- snapshot restore --replace other
+    status_is w running
+    gone w
     wait_until 20 no_layers
     rm -r "$S/other"
     stasis snapshot rm wrong >/dev/null
