@@ -25,3 +25,15 @@ summary() {
     echo "$1: $passed passed, $failed failed"
     [ "$failed" = 0 ] && [ "$passed" -gt 0 ]
 }
+
+# sanitizer_build OUT : programs and unit tests with AddressSanitizer and UndefinedBehaviorSanitizer, in OUT/build-asan.
+sanitizer_build() {
+    local build=$1/build-asan
+    [ -f "$build/build.ninja" ] ||
+        CC=gcc meson setup --buildtype=debug -Db_sanitize=address,undefined -Db_lundef=false -Dtests=true "$build" \
+            >"$1/meson-asan.log" || return
+    ninja -C "$build" --quiet >"$build/ninja.log" 2>&1 || {
+        cat "$build/ninja.log"
+        return 1
+    }
+}

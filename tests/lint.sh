@@ -16,10 +16,11 @@ clang_build() {
         CC=clang meson setup --buildtype=debugoptimized -Dtests=true -Dfaults=true "$out/build-clang" || return
     ninja -C "$out/build-clang" --quiet
 }
+# The programs as they are used, and everything with the sanitizers: neither is built with a warning.
 gcc_build() {
-    [ -f "$out/build-gcc/build.ninja" ] ||
-        CC=gcc meson setup --buildtype=debugoptimized -Dtests=true "$out/build-gcc" || return
-    ninja -C "$out/build-gcc" --quiet
+    [ -f "$out/build/build.ninja" ] ||
+        CC=gcc meson setup --buildtype=debugoptimized -Dtests=false "$out/build" || return
+    ninja -C "$out/build" --quiet && sanitizer_build "$out"
 }
 # Only what changed since the last clean run is analysed again: clang-tidy takes seconds per file.
 tidy() {
@@ -41,7 +42,7 @@ tidy() {
 # Every fault point is in the sources, and nothing of them in what is built without -Dfaults=true.
 faults() {
     local bad=0 id name f
-    local programs=("$out"/build-gcc/src/{cli/stasis,shim/containerd-shim-stasis-v2,agent/stasis-agent})
+    local programs=("$out"/build/src/{cli/stasis,shim/containerd-shim-stasis-v2,agent/stasis-agent})
     while read -r id name; do
         grep -qF "FAULT($id)" "${product[@]}" || {
             echo "src/base/fault.h: $id is nowhere"

@@ -3,14 +3,11 @@
 # Builds and runs the unit tests under AddressSanitizer and UndefinedBehaviorSanitizer. Usage: unit.sh OUT
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# shellcheck source=tests/lib.sh
+. tests/lib.sh
 build=$1/build-asan
 mkdir -p "$1"
-[ -f "$build/build.ninja" ] ||
-    meson setup --buildtype=debug -Db_sanitize=address,undefined -Db_lundef=false -Dtests=true "$build" >"$1/meson-asan.log"
-ninja -C "$build" --quiet >"$build/ninja.log" 2>&1 || {
-    cat "$build/ninja.log"
-    exit 1
-}
+sanitizer_build "$1" || exit
 export ASAN_OPTIONS=detect_leaks=1:abort_on_error=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
 status=0
 meson test -C "$build" --no-rebuild --print-errorlogs -t 4 >"$1/unit.log" 2>&1 || status=$?

@@ -164,8 +164,11 @@ static int write_bundle(struct container *c, const void *spec, size_t len, struc
     return r < 0 ? err_errno(err, -r, "cannot write %s", file) : 0;
 }
 
+/* The sysctls of a new container are set by crun, those of one that is restored by nobody else. */
 static int make_network(struct container *c, const struct container_request *req, struct err *err) {
     cleanup_json json_t *spec = NULL;
+    if (c->state != CONTAINER_RESTORING)
+        return namespaces_make_network(c->agent->namespace_dir, c->id, NULL, err);
     int r = json_parse("the specification", req->spec, req->len, &spec, err);
     if (r < 0)
         return r;

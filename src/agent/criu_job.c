@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/criu_job.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -16,6 +17,7 @@
 
 #define PROBE ".stasis-probe"
 #define INVENTORY "inventory.img"
+#define NETWORK_PREFIX "ifaddr-" /* of the image of addresses, one for each network namespace */
 
 /* A crun that takes longer than this is killed; the caller has had its answer long before. */
 #define CRIU_TIMEOUT_USEC (UINT64_C(3600) * USEC_PER_SEC)
@@ -74,6 +76,32 @@ static int make_argv(struct criu_job *j, const struct criu_options *o, struct er
     return r ? err_set(err, ENOMEM, "out of memory") : 0;
 }
 
+/* Whether the images in directory fd `dir` have what was in a network namespace; those of an external one, or of a dump
+ * with empty-ns, have not. */
+static bool has_network(int dir) {
+    int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    cleanup_dir DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
+    const struct dirent *e;
+    if (!d)
+        fd_close(fd);
+    while (d && (e = readdir(d)))
+        if (strncmp(e->d_name, NETWORK_PREFIX, strlen(NETWORK_PREFIX)) == 0)
+            return true;
+    return false;
+}
+
+/* CRIU locks the network of connections for the dump, by rules that it finds in the images again at the restore.
+ * Without them it only locks once more if it is told that the namespace is empty; else the end that is restored first
+ * sends to one that is not there yet, and is reset. */
+static void lock_again(int images, struct criu_options *o) {
+    static char network[] = "network";
+    static char *const list[] = {network};
+    if (!o->tcp_established || o->n_empty_ns || has_network(images))
+        return;
+    o->empty_ns = list;
+    o->n_empty_ns = ARRAY_SIZE(list);
+}
+
 int criu_job_init(struct criu_job *j, struct agent *a, const char *id, enum criu_operation op, const char *image_dir,
                   const char *work_dir, const struct criu_options *o, struct err *err) {
     *j = (struct criu_job){.agent = a, .op = op, .work_fd = -1, .output = -1, .status = -1};
@@ -95,7 +123,10 @@ int criu_job_init(struct criu_job *j, struct agent *a, const char *id, enum criu
         r = make_argv(j, o, err);
     if (r < 0)
         return r;
-    criu_options_conf(o, op, j->turn.conf);
+    struct criu_options options = *o;
+    if (op == CRIU_RESTORE)
+        lock_again(images, &options);
+    criu_options_conf(&options, op, j->turn.conf);
     j->output = memfd_create("criu-output", MFD_CLOEXEC);
     return j->output < 0 ? err_errno(err, errno, "cannot keep what CRIU prints") : 0;
 }

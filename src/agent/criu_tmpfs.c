@@ -268,6 +268,8 @@ struct entry {
 };
 
 static bool is_safe(const char *name) {
+    if (name[0] == '/')
+        return false;
     for (const char *p = name; p; p = strchr(p, '/')) {
         p += *p == '/';
         size_t n = strcspn(p, "/");

@@ -52,27 +52,27 @@ static int raise_loopback(struct err *err) {
     return fd < 0 || ioctl(fd, SIOCSIFFLAGS, &lo) < 0 ? err_errno(err, errno, "cannot raise lo") : 0;
 }
 
+static int set_sysctl(int net, const char *key, const json_t *value, struct err *err) {
+    cleanup_free char *path = strdup(key);
+    if (!path)
+        return err_set(err, ENOMEM, "out of memory");
+    for (char *dot = path; (dot = strchr(dot, '.'));)
+        *dot = '/';
+    cleanup_fd int fd = path_open_beneath(net, path, O_WRONLY, 0, err);
+    int r = fd < 0 ? fd : fd_write_all(fd, json_string_value(value), json_string_length(value));
+    return fd >= 0 && r < 0 ? err_errno(err, -r, "cannot write it") : r;
+}
+
 /* /proc/sys/net is that of the network which the process is in. */
-static int set_sysctls(const json_t *sysctls, struct err *err) {
+static void set_sysctls(const json_t *sysctls) {
     const char *key;
     json_t *value;
     cleanup_fd int net = open("/proc/sys/net", O_PATH | O_DIRECTORY | O_CLOEXEC);
     json_object_foreach((json_t *)sysctls, key, value) {
-        if (strncmp(key, "net.", 4) != 0 && strncmp(key, "net/", 4) != 0)
-            continue;
-        cleanup_free char *path = strdup(key + 4);
-        if (!path)
-            return err_set(err, ENOMEM, "out of memory");
-        for (char *dot = path; (dot = strchr(dot, '.'));)
-            *dot = '/';
-        cleanup_fd int fd = path_open_beneath(net, path, O_WRONLY, 0, err);
-        int r = MIN(fd, 0);
-        if (r == 0 && (r = fd_write_all(fd, json_string_value(value), json_string_length(value))) < 0)
-            err_errno(err, -r, "cannot write it");
-        if (r < 0)
-            return err_wrap(err, "sysctl %s", key);
+        struct err err = ERR_INIT;
+        if ((strncmp(key, "net.", 4) == 0 || strncmp(key, "net/", 4) == 0) && set_sysctl(net, key + 4, value, &err) < 0)
+            log_warn("sysctl %s: %s", key, err.msg);
     }
-    return 0;
 }
 
 int namespaces_make_network(const char *dir, const char *id, const json_t *sysctls, struct err *err) {
@@ -85,8 +85,8 @@ int namespaces_make_network(const char *dir, const char *id, const json_t *sysct
     /* Into the new one and back: a process of its own to do it would take longer than all the rest. */
     if (FAULT(AGENT_NETWORK) || unshare(CLONE_NEWNET) < 0)
         r = err_errno(err, errno, "cannot make a network namespace");
-    else if ((r = raise_loopback(err)) == 0 && (r = set_sysctls(sysctls, err)) == 0)
-        r = pin(dir, id, "net", "self", err);
+    else if ((r = raise_loopback(err)) == 0 && (r = pin(dir, id, "net", "self", err)) == 0)
+        set_sysctls(sysctls);
     if (setns(own, CLONE_NEWNET) < 0) {
         log_error("cannot go back to the network namespace of the guest: %s", strerror(errno));
         abort();

@@ -11,7 +11,8 @@
 #include "base/err.h"
 
 /* Makes a network namespace at DIR/<id>/net, with lo up and those settings of `sysctls` (as linux.sysctl of the OCI
- * runtime specification; NULL: none) that are of the network. Nothing is left on failure. */
+ * runtime specification; NULL: none) that are of the network; one that cannot be set is a warning. Nothing is left on
+ * failure. */
 int namespaces_make_network(const char *dir, const char *id, const json_t *sysctls, struct err *err);
 
 /* Mounts those of pid at DIR/<id>/{ipc,net,pid,uts}, in the place of a network that was made. Nothing is left on

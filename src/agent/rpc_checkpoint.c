@@ -81,6 +81,7 @@ void rpc_on_restore(struct ttrpc_request *req, const ProtobufCMessage *in, void 
                       .len = create->spec.len,
                       .streams = &streams,
                       .make_network = create->make_network,
+                      .pin_namespaces = create->pin_namespaces,
                       .timeout_usec = rpc_time(req, CHECKPOINT_TIMEOUT_USEC)},
         .image_dir = m->image_dir,
         .work_dir = m->work_dir,

@@ -68,8 +68,9 @@ static const struct config_key keys[KEY_COUNT] = {
                            "Allows `stasis console`: a root shell in the guest, for those who may use stasis."},
     [KEY_CHECKPOINT_ENABLE] = {"checkpoint", "enable", "true or false", "true",
                                "Allows checkpointing containers and restoring them."},
-    [KEY_CHECKPOINT_TIMEOUT] = {"checkpoint", "timeout", "seconds, 1 to 3600", "600",
-                                "How long a dump, its way to the disk, a restore in the guest, or a snapshot may take."},
+    [KEY_CHECKPOINT_TIMEOUT] =
+        {"checkpoint", "timeout", "seconds, 1 to 3600", "600",
+         "How long a dump, its way to the disk, a restore in the guest, or a snapshot may take."},
     [KEY_CRIU_LOG_LEVEL] =
         {"checkpoint", "criu_log_level", "number, 0 to 4", "4",
          "How much of CRIU's messages dump.log and restore.log keep: errors (0, 1), warnings too (2), all (3, 4)."},

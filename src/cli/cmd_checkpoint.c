@@ -11,6 +11,8 @@
 #include "cli/progress.h"
 #include "cli/task.h"
 
+#define KILL_TIMEOUT (90 * USEC_PER_SEC)
+
 #define EXIT_USEC (30 * USEC_PER_SEC) /* from the kill to the end */
 
 struct options {
@@ -91,6 +93,12 @@ static int prepare(struct job *j, const struct cli *cli, struct err *err) {
     return r < 0 ? r : lookup_connect(cli, &j->l, &j->s, err);
 }
 
+/* A little more than the daemon may take, which says what has come of it: to freeze, dump, commit and resume or kill.
+ */
+static uint64_t all_steps(const struct config *c) {
+    return 2 * c->checkpoint_timeout + 2 * c->rpc_timeout + KILL_TIMEOUT;
+}
+
 static int dump(struct job *j, bool leave_running, struct err *err) {
     Stasis__Agent__V1__CriuOptions criu;
     Stasis__Sandbox__V1__CheckpointOptions o = STASIS__SANDBOX__V1__CHECKPOINT_OPTIONS__INIT;
@@ -104,9 +112,8 @@ static int dump(struct job *j, bool leave_running, struct err *err) {
     o.wait_execs = j->o->wait_exec;
     o.criu = &criu;
     progress_begin(&progress, j->s.event, what ? what : "checkpointing");
-    int r = task_checkpoint(
-        &j->s, j->id, j->images, &o,
-        j->o->wait_exec ? SESSION_FOREVER : 2 * j->config.checkpoint_timeout + j->config.rpc_timeout, err);
+    int r =
+        task_checkpoint(&j->s, j->id, j->images, &o, j->o->wait_exec ? SESSION_FOREVER : all_steps(&j->config), err);
     progress_end(&progress);
     return r;
 }

@@ -200,7 +200,7 @@ int sandbox_check_snapshot(const struct cli *cli, int dir, struct err *err) {
     };
     struct err e = ERR_INIT;
     r = proc_run(&spec, CHECK_TIMEOUT, &e);
-    ssize_t n = r < 0 ? pread(complaints, text, sizeof(text) - 1, 0) : 0;
+    ssize_t n = r == -EIO ? pread(complaints, text, sizeof(text) - 1, 0) : 0; /* it ended, and says why */
     if (n <= 0)
         return r < 0 ? err_copy(err, &e) : 0;
     text[n - (text[n - 1] == '\n')] = '\0';

@@ -49,7 +49,8 @@ char *sandbox_dir_log_tail(const struct sandbox_dir *d);
 int sandbox_start_daemon(struct sandbox_dir *d, const struct cli *cli, const char *bundle, struct proc *ret,
                          int *ret_connection, struct err *err);
 
-/* Whether the snapshot in directory fd `dir` could run here, which only the daemon's program knows; the error is its. */
+/* Whether the snapshot in directory fd `dir` could run here, which only the daemon's program knows; the error is its.
+ */
 int sandbox_check_snapshot(const struct cli *cli, int dir, struct err *err);
 
 /* Returns a connected socket. -ENOENT and -ECONNREFUSED mean that there is no daemon. */

@@ -135,8 +135,8 @@ static int prepare(struct restore *x, struct err *err) {
     if (r == 0)
         r = check_ids(x, err);
     /* What is there is only given up for a snapshot that is whole, and of a machine that can run here. */
-    if (r == 0 && x->replaces && (r = sandbox_check_snapshot(x->cli, x->snapshot.fd, err)) < 0)
-        return err_wrap(err, "cannot restore snapshot %s", x->o->name);
+    if (r == 0 && x->replaces)
+        r = sandbox_check_snapshot(x->cli, x->snapshot.fd, err);
     if (r == 0 && x->replaces)
         r = snapshot_verify(&x->snapshot, x->o->name, err);
     return r;

@@ -112,14 +112,25 @@ bool spec_has_namespace(const json_t *spec, const char *type) {
     return false;
 }
 
-/* Whether the program can change what there is in a network namespace of its own. */
+static bool is_read_only(const json_t *spec, const char *path) {
+    const json_t *paths = json_object_get(json_object_get(spec, "linux"), "readonlyPaths");
+    for (size_t i = 0; i < json_array_size(paths); i++)
+        if (strcmp(json_string_value(json_array_get(paths, i)), path) == 0)
+            return true;
+    return false;
+}
+
+/* Whether the program can change what there is in a network namespace of its own: with CAP_SYS_ADMIN it could mount
+ * another /proc, to whose sysctls root may write. */
 static bool may_change_network(const json_t *spec) {
+    static const char *const enough[] = {"CAP_NET_ADMIN", "CAP_SYS_ADMIN"};
     const json_t *capabilities = json_object_get(json_object_get(spec, "process"), "capabilities");
     const json_t *bounding = json_object_get(capabilities, "bounding");
     for (size_t i = 0; i < json_array_size(bounding); i++)
-        if (strcmp(json_string_value(json_array_get(bounding, i)), "CAP_NET_ADMIN") == 0)
-            return true;
-    return !capabilities || spec_has_namespace(spec, "user");
+        for (size_t k = 0; k < ARRAY_SIZE(enough); k++)
+            if (strcmp(json_string_value(json_array_get(bounding, i)), enough[k]) == 0)
+                return true;
+    return !capabilities || spec_has_namespace(spec, "user") || !is_read_only(spec, "/proc/sys");
 }
 
 int oci_guest_make_network(struct oci_guest_spec *g, const char *id, bool always, struct err *err) {

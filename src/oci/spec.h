@@ -82,8 +82,8 @@ int oci_spec_for_pod(const json_t *spec, const char *id, const char *bundle, con
  * Lets the container have, of its own, a network namespace that the agent makes at OCI_GUEST_NAMESPACES/<id>/net, where
  * g->spec says that it is to get a new one: CRIU then takes it for external, and neither looks into it at a checkpoint
  * nor fills it at a restore, which is slow. So that nothing is lost, only where the container cannot change its network
- * (CAP_NET_ADMIN, a user namespace of its own), or at a restore (`always`), where the images tell which of the two they
- * are of. Returns 1 if the agent has to make it, 0 if not.
+ * (CAP_NET_ADMIN, CAP_SYS_ADMIN, a user namespace of its own, a /proc/sys that it can write), or at a restore
+ * (`always`), where the images tell which of the two they are of. Returns 1 if the agent has to make it, 0 if not.
  */
 int oci_guest_make_network(struct oci_guest_spec *g, const char *id, bool always, struct err *err);
 

@@ -168,6 +168,34 @@ static void on_committed(void *userdata, const struct err *err) {
     settle(cp);
 }
 
+/* What the directories take is given back by a process of its own, which may hang where the last one did. */
+static int remove_dir(void *arg, struct err *err) {
+    (void)err;
+    image_dir_clear(arg);
+    return 0;
+}
+
+static void on_removed(void *userdata, const struct err *err) {
+    struct image_dir *dir = userdata;
+    if (err)
+        log_error("%s: %s", dir->tmp, err->msg);
+    image_dir_abandon(dir);
+    image_dir_clear(dir);
+    free(dir);
+}
+
+static void leave_dir(struct checkpoint *cp) {
+    struct worker *worker;
+    struct err err = ERR_INIT;
+    struct image_dir *dir = malloc(sizeof(*dir));
+    if (!dir)
+        return;
+    *dir = cp->dir;
+    cp->dir = (struct image_dir){.final = strdup(dir->final)};
+    if (worker_start(sandbox_event(cp->c->sb), "removing images", remove_dir, dir, on_removed, dir, &worker, &err) < 0)
+        on_removed(dir, &err);
+}
+
 /* The container does not stand still for ever for a disk that hangs. */
 static int on_commit_deadline(sd_event_source *source, uint64_t usec, void *userdata) {
     (void)source;
@@ -175,8 +203,20 @@ static int on_commit_deadline(sd_event_source *source, uint64_t usec, void *user
     struct checkpoint *cp = userdata;
     struct err err = ERR_INIT;
     cp->worker = worker_cancel(cp->worker);
+    if (cp->totals->committed || cp->failure.code) { /* it was about the logs */
+        log_warn("container %s: the logs of a checkpoint were not copied to %s in time", cp->c->id, cp->work_path);
+        leave_dir(cp);
+        on_committed(cp, NULL);
+        return 0;
+    }
     err_set(&err, ETIMEDOUT, "checkpoint %s: it was not on the disk within %.0f s ([checkpoint] timeout)",
             cp->dir.final, (double)sandbox_config(cp->c->sb)->checkpoint_timeout / (double)USEC_PER_SEC);
+    if (cp->totals->named) {
+        err_append(&err, "; it may be there nevertheless, and what was there before, in %s", cp->dir.tmp);
+        image_dir_abandon(&cp->dir);
+    } else {
+        leave_dir(cp);
+    }
     on_committed(cp, &err);
     return 0;
 }

@@ -199,10 +199,13 @@ static int prepare(struct container *c, const struct container_spec *spec, struc
         return r;
     for (size_t i = 0; i < c->guest.notes.n; i++)
         log_warn("container %s: %s", c->id, c->guest.notes.v[i]);
-    r = oci_guest_make_network(&c->guest, c->guest_id, spec->restore != NULL, err);
-    if (r < 0)
-        return r;
-    c->make_network = r > 0;
+    /* What a pod's first container cannot change in the network, others may, who join it. */
+    if (!c->pod_sandbox) {
+        r = oci_guest_make_network(&c->guest, c->guest_id, spec->restore != NULL, err);
+        if (r < 0)
+            return r;
+        c->make_network = r > 0;
+    }
     if (c->guest.terminal != spec->io->terminal)
         return err_set(err, EINVAL, "process.terminal is %s, but the caller %s a terminal",
                        c->guest.terminal ? "true" : "false", spec->io->terminal ? "has" : "has not");

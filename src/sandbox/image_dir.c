@@ -175,6 +175,11 @@ int image_dir_make(const char *final, const char *parent_path, struct image_dir 
     return 0;
 }
 
+void image_dir_abandon(struct image_dir *d) {
+    free(d->tmp);
+    d->tmp = NULL;
+}
+
 void image_dir_clear(struct image_dir *d) {
     struct err err = ERR_INIT;
     if (d->tmp && path_remove_tree(AT_FDCWD, d->tmp, &err) < 0)
@@ -248,20 +253,30 @@ static int rename_to(const char *from, const char *to, unsigned flags) {
 }
 
 /* The directory gets its final name. An older checkpoint of that name is exchanged for it, and goes with tmp. */
-static int publish(const struct image_dir *d, const char *ready, struct err *err) {
+static int publish(const struct commit *c, const char *ready, struct image_totals *ret, struct err *err) {
+    const struct image_dir *d = c->d;
     int r = look_at_final(d->final, err);
     if (r < 0)
         return r;
     unsigned flags = r == 1 ? RENAME_EXCHANGE_ : 0;
-    if (FAULT(COMMIT_RENAME) || rename_to(ready, d->final, flags) < 0)
-        return err_errno(err, errno, "cannot rename the images to %s", d->final);
+    ret->named = true;
+    if (FAULT(COMMIT_RENAME) || rename_to(ready, d->final, flags) < 0) {
+        err_errno(err, errno, "cannot rename the images to %s", d->final);
+        ret->named = false;
+        return -err->code;
+    }
     cleanup_free char *dir = str_printf("%.*s/.", (int)(strrchr(d->final, '/') - d->final), d->final);
     cleanup_fd int fd = dir ? open_dir(dir, err) : err_set(err, ENOMEM, "out of memory");
     r = MIN(fd, 0);
     if (r == 0 && (FAULT(COMMIT_SYNC_NAME) || fsync(fd) < 0))
         r = err_errno(err, errno, "cannot sync the directory of %s", d->final);
     /* A call that fails leaves what was there before it. */
-    if (r < 0 && rename_to(d->final, ready, flags) < 0)
+    if (r == 0)
+        *ret =
+            (struct image_totals){.bytes = c->totals.bytes, .files = c->totals.files, .named = true, .committed = true};
+    else if (rename_to(d->final, ready, flags) == 0)
+        ret->named = false;
+    else
         err_append(err, "; the checkpoint is complete all the same, and stays: its name cannot be taken away: %s",
                    strerror(errno));
     return r;
@@ -286,11 +301,7 @@ static int commit(const struct image_dir *d, struct image_totals *ret, struct er
         r = link_parent(&c, err);
     if (r == 0 && (FAULT(COMMIT_SYNC_DIR) || fsync(to) < 0))
         r = err_errno(err, errno, "cannot sync %s", ready);
-    if (r == 0)
-        r = publish(d, ready, err);
-    if (r == 0)
-        *ret = c.totals;
-    return r;
+    return r < 0 ? r : publish(&c, ready, ret, err);
 }
 
 int image_dir_commit(const struct image_dir *d, struct image_totals *ret, struct err *err) {

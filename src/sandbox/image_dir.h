@@ -37,6 +37,8 @@ int image_dir_make(const char *final, const char *parent_path, struct image_dir 
 
 /* Removes what is left of them and frees. Accepts a zeroed one. */
 void image_dir_clear(struct image_dir *d);
+/* So that clearing it removes nothing. */
+void image_dir_abandon(struct image_dir *d);
 
 /* The directories that `parent` links lead to from the checkpoint in `dir`, nearest first; each must be "../NAME", a
  * checkpoint. -EINVAL, -ELOOP (more than IMAGE_PARENTS_MAX). */
@@ -47,6 +49,9 @@ int image_dir_chain(const char *dir, struct strv *ret, struct err *err);
 
 struct image_totals {
     uint64_t bytes, files;
+    /* For who kills the process that commits: whether it may have got its final name, and whether it has it for good.
+     */
+    bool named, committed;
 };
 
 /* Takes the images out of the guest's reach, checks and syncs them and puts them into place. Slow: for a worker. */

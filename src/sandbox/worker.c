@@ -12,10 +12,12 @@
 
 #include "base/fault.h"
 #include "base/fd.h"
+#include "base/log.h"
 #include "base/proc.h"
 #include "base/util.h"
 
 #define REAP_USEC (5 * USEC_PER_SEC)
+#define CANCEL_USEC USEC_PER_SEC
 
 struct worker {
     const char *name;
@@ -26,9 +28,17 @@ struct worker {
     void *userdata;
 };
 
+/* A process that the kernel holds, in the midst of a write to a disk that hangs, is not waited for. */
 static void free_worker(struct worker *w) {
+    int status;
     sd_event_source_disable_unref(w->ended);
-    proc_kill(&w->proc);
+    if (w->proc.pid > 0) {
+        (void)kill(w->proc.pid, SIGKILL);
+        if (proc_wait(&w->proc, CANCEL_USEC, &status) < 0) {
+            log_warn("%s: process %d was killed and does not end", w->name, (int)w->proc.pid);
+            fd_close(w->proc.pidfd);
+        }
+    }
     fd_close(w->report);
     free(w);
 }

@@ -157,3 +157,28 @@ try() {
     counts "$id" "$n"
     in_root "$id" generations | cmp - <(seq 10)
 }
+
+# forks ID : how often the kernel was told that its machine is a copy.
+forks() {
+    timeout 120 python3 "$BATS_TEST_DIRNAME/../integration/pty_driver.py" \
+        "expect(b'# '); send(b'dmesg | grep -c \"virtual machine fork\"; echo en''d\n'); expect(b'end\r\n', 60); send(b'exit\n')" \
+        "$STASIS" --root "$R" --config "$CONF" console "$1" | tr -d '\r' | grep -x '[0-9]*'
+}
+
+@test "vmgenid: each copy's kernel is told that it is one, and so is that of a rewound sandbox" {
+    local CONF=$T/console.conf
+    sed '/^\[agent\]/a debug_console = true' "$T/stasis.conf" >"$CONF"
+    pack "$N" signals
+    run_detached "$N"
+    pack_set_up "$N"
+    [ "$(forks "$N")" = 0 ]
+    create "$N" "$N-1"
+    [ "$(forks "$N")" = 0 ]
+    restore --id "$N-b" "$N-1"
+    [ "$(forks "$N-b")" = 1 ]
+    create --stop "$N-b" "$N-2"
+    restore --id "$N-c" "$N-2"
+    [ "$(forks "$N-c")" = 2 ]
+    restore --replace "$N-1"
+    [ "$(forks "$N")" = 1 ]
+}

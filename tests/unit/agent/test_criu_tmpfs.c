@@ -139,6 +139,8 @@ static void nothing_is_made_outside(void **state) {
     hostile(t, "add('./a', H, '../outside/f')", 0);
     hostile(t, "add('./a', L, '')", 0);
     hostile(t, "add('./a//f', F)", 0);
+    hostile(t, "add('./a', F); add('.//f', F)", 0);
+    hostile(t, "add('.//d/f', F)", 0);
     /* By way of a link that the archive itself has made. */
     hostile(t, "add('./a', L, '../outside'); add('./a/f', F)", -ELOOP);
     hostile(t, "add('./a', L, '../outside'); add('./a', D)", -EEXIST);

@@ -364,9 +364,20 @@ static const struct ttrpc_service task_service = {.desc = &containerd__task__v2_
 static const struct ttrpc_service sandbox_service = {.desc = &stasis__sandbox__v1__sandbox__descriptor,
                                                      .handlers = sandbox_handlers};
 
+/* A snapshot with a file of this name is not for the mock. */
+static int check_snapshot(const char *dir) {
+    cleanup_free char *path = path_join(dir, "misfit");
+    if (access(path, F_OK) < 0)
+        return 0;
+    fputs("the machine does not fit\n", stderr);
+    return 1;
+}
+
 int main(int argc, char **argv) {
     struct mock m = {.status = "stopped"};
     struct err err = ERR_INIT;
+    if (argc > 3 && strcmp(argv[1], "-bundle") == 0 && strcmp(argv[argc - 1], "check-snapshot") == 0)
+        return check_snapshot(argv[2]);
     for (int i = 1; i + 1 < argc; i++) {
         if (strcmp(argv[i], "-root") == 0)
             m.root = argv[i + 1];

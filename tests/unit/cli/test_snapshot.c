@@ -124,6 +124,13 @@ static void restores_under_its_id_and_others(void **state) {
         "restore", "first");
     pid_t before = 0, after = 0;
     (void)program_status(p, "web", &before, NULL);
+    cleanup_free char *misfit = str_printf("%s/first/misfit", a.store);
+    assert_int_equal(close(open(misfit, O_WRONLY | O_CREAT | O_EXCL, 0600)), 0);
+    RUN(p, NULL, 1, "", "stasis: cannot restore snapshot first: the machine does not fit\n", "--config", a.config,
+        "snapshot", "restore", "--replace", "first");
+    assert_int_equal(unlink(misfit), 0);
+    (void)program_status(p, "web", &after, NULL);
+    assert_int_equal(before, after);
     RUN(p, NULL, 0, "web\n", NULL, "--config", a.config, "snapshot", "restore", "-q", "--replace", "first");
     (void)program_status(p, "web", &after, NULL);
     assert_int_not_equal(before, after);
