@@ -33,6 +33,7 @@ struct criu_options {
     const char *manage_cgroups_mode, *network_lock, *lsm_profile, *lsm_mount_context, *page_server;
     char *const *empty_ns;
     size_t n_empty_ns;
+    bool own_network; /* restore: it gets a network namespace that nobody else is in */
     uint32_t log_level;
 };
 

@@ -92,11 +92,13 @@ static bool has_network(int dir) {
 
 /* CRIU locks the network of connections for the dump, by rules that it finds in the images again at the restore.
  * Without them it only locks once more if it is told that the namespace is empty; else the end that is restored first
- * sends to one that is not there yet, and is reset. */
+ * sends to one that is not there yet, and is reset. Not in the network of a pod, where a restore that fails would leave
+ * the lock.
+ */
 static void lock_again(int images, struct criu_options *o) {
     static char network[] = "network";
     static char *const list[] = {network};
-    if (!o->tcp_established || o->n_empty_ns || has_network(images))
+    if (!o->own_network || !o->tcp_established || o->n_empty_ns || has_network(images))
         return;
     o->empty_ns = list;
     o->n_empty_ns = ARRAY_SIZE(list);

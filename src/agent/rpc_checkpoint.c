@@ -75,6 +75,8 @@ void rpc_on_restore(struct ttrpc_request *req, const ProtobufCMessage *in, void 
                                             .err = create->stderr,
                                             .width = create->width,
                                             .height = create->height};
+    struct criu_options options = options_of(m->options);
+    options.own_network = create->make_network;
     const struct restore_request request = {
         .container = {.id = create->id,
                       .spec = create->spec.data,
@@ -85,7 +87,7 @@ void rpc_on_restore(struct ttrpc_request *req, const ProtobufCMessage *in, void 
                       .timeout_usec = rpc_time(req, CHECKPOINT_TIMEOUT_USEC)},
         .image_dir = m->image_dir,
         .work_dir = m->work_dir,
-        .options = options_of(m->options),
+        .options = options,
     };
     if (container_restore(userdata, &request, rpc_created, req, &err) < 0)
         ttrpc_fail(req, &err);

@@ -95,8 +95,8 @@ static int prepare(struct job *j, const struct cli *cli, struct err *err) {
 
 /* A little more than the daemon may take, which says what has come of it: to freeze, dump, commit and resume or kill.
  */
-static uint64_t all_steps(const struct config *c) {
-    return 2 * c->checkpoint_timeout + 2 * c->rpc_timeout + KILL_TIMEOUT;
+static uint64_t all_steps(const struct config *c, bool stays) {
+    return 2 * c->checkpoint_timeout + 2 * c->rpc_timeout + (stays ? 0 : KILL_TIMEOUT);
 }
 
 static int dump(struct job *j, bool leave_running, struct err *err) {
@@ -113,7 +113,8 @@ static int dump(struct job *j, bool leave_running, struct err *err) {
     o.criu = &criu;
     progress_begin(&progress, j->s.event, what ? what : "checkpointing");
     int r =
-        task_checkpoint(&j->s, j->id, j->images, &o, j->o->wait_exec ? SESSION_FOREVER : all_steps(&j->config), err);
+        task_checkpoint(&j->s, j->id, j->images, &o,
+                        j->o->wait_exec ? SESSION_FOREVER : all_steps(&j->config, o.leave_running || o.pre_dump), err);
     progress_end(&progress);
     return r;
 }

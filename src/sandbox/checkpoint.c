@@ -40,12 +40,15 @@ char *checkpoint_default_work_path(const struct container *c) {
 }
 
 char *checkpoint_scratch(const struct container *c) {
-    return c->checkpoint ? c->checkpoint->dir.tmp : NULL;
+    return c->checkpoint && c->checkpoint->dir.tmp ? c->checkpoint->dir.tmp : c->left_scratch;
 }
+
+static void stop_commit(struct checkpoint *cp, struct err *err);
 
 static void free_checkpoint(struct checkpoint *cp) {
     call_cancel(cp->call);
-    worker_cancel(cp->worker);
+    if (cp->worker)
+        stop_commit(cp, NULL);
     sd_event_source_disable_unref(cp->deadline);
     image_dir_clear(&cp->dir);
     strv_clear(&cp->parents);
@@ -168,32 +171,20 @@ static void on_committed(void *userdata, const struct err *err) {
     settle(cp);
 }
 
-/* What the directories take is given back by a process of its own, which may hang where the last one did. */
-static int remove_dir(void *arg, struct err *err) {
-    (void)err;
-    image_dir_clear(arg);
-    return 0;
-}
-
-static void on_removed(void *userdata, const struct err *err) {
-    struct image_dir *dir = userdata;
-    if (err)
-        log_error("%s: %s", dir->tmp, err->msg);
-    image_dir_abandon(dir);
-    image_dir_clear(dir);
-    free(dir);
-}
-
-static void leave_dir(struct checkpoint *cp) {
-    struct worker *worker;
-    struct err err = ERR_INIT;
-    struct image_dir *dir = malloc(sizeof(*dir));
-    if (!dir)
-        return;
-    *dir = cp->dir;
-    cp->dir = (struct image_dir){.final = strdup(dir->final)};
-    if (worker_start(sandbox_event(cp->c->sb), "removing images", remove_dir, dir, on_removed, dir, &worker, &err) < 0)
-        on_removed(dir, &err);
+/* Ends the worker. What may be the only copy of a checkpoint stays, as the error says; so does, until the container is
+ * deleted, what the worker cannot be parted from. */
+static void stop_commit(struct checkpoint *cp, struct err *err) {
+    bool ended = worker_kill(cp->worker);
+    cp->worker = NULL;
+    if (cp->totals->named && !cp->totals->committed) {
+        err_append(err, "; it may be there nevertheless, and what was there before, in %s", cp->dir.tmp);
+        image_dir_abandon(&cp->dir);
+    } else if (!ended) {
+        free(cp->c->left_scratch);
+        cp->c->left_scratch = strdup(cp->dir.tmp);
+        image_dir_abandon(&cp->dir);
+    }
+    sandbox_save(cp->c->sb);
 }
 
 /* The container does not stand still for ever for a disk that hangs. */
@@ -202,22 +193,13 @@ static int on_commit_deadline(sd_event_source *source, uint64_t usec, void *user
     (void)usec;
     struct checkpoint *cp = userdata;
     struct err err = ERR_INIT;
-    cp->worker = worker_cancel(cp->worker);
-    if (cp->totals->committed || cp->failure.code) { /* it was about the logs */
-        log_warn("container %s: the logs of a checkpoint were not copied to %s in time", cp->c->id, cp->work_path);
-        leave_dir(cp);
-        on_committed(cp, NULL);
-        return 0;
-    }
+    bool only_logs = cp->totals->committed || cp->failure.code;
     err_set(&err, ETIMEDOUT, "checkpoint %s: it was not on the disk within %.0f s ([checkpoint] timeout)",
             cp->dir.final, (double)sandbox_config(cp->c->sb)->checkpoint_timeout / (double)USEC_PER_SEC);
-    if (cp->totals->named) {
-        err_append(&err, "; it may be there nevertheless, and what was there before, in %s", cp->dir.tmp);
-        image_dir_abandon(&cp->dir);
-    } else {
-        leave_dir(cp);
-    }
-    on_committed(cp, &err);
+    stop_commit(cp, &err);
+    if (only_logs)
+        log_warn("container %s: the logs of a checkpoint were not copied to %s in time", cp->c->id, cp->work_path);
+    on_committed(cp, only_logs ? NULL : &err);
     return 0;
 }
 

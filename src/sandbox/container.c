@@ -449,6 +449,9 @@ void container_free(struct container *c) {
     struct err err = ERR_INIT;
     if (c->rootfs && rootfs_unmount(c->rootfs, &err) < 0)
         log_error("container %s: %s", c->id, err.msg);
+    if (c->left_scratch && path_remove_tree(AT_FDCWD, c->left_scratch, &err) < 0)
+        log_error("container %s: %s", c->id, err.msg);
+    free(c->left_scratch);
     free(c->rootfs);
     oci_guest_spec_clear(&c->guest);
     json_decref(c->spec);

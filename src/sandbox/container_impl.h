@@ -34,8 +34,9 @@ struct container {
     struct layers layers;
     bool layers_are_ours; /* its lower directories are a snapshot's */
     bool pod_sandbox;
-    bool make_network; /* guest.spec names a network namespace that the agent makes */
-    json_t *spec;      /* the user's, for hooks and annotations */
+    char *left_scratch; /* of a checkpoint whose worker did not end, to be removed with the container; owned */
+    bool make_network;  /* guest.spec names a network namespace that the agent makes */
+    json_t *spec;       /* the user's, for hooks and annotations */
     struct oci_guest_spec guest;
     unsigned state; /* enum container_state */
     uint64_t created_wall_usec;

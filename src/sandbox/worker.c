@@ -28,17 +28,9 @@ struct worker {
     void *userdata;
 };
 
-/* A process that the kernel holds, in the midst of a write to a disk that hangs, is not waited for. */
 static void free_worker(struct worker *w) {
-    int status;
     sd_event_source_disable_unref(w->ended);
-    if (w->proc.pid > 0) {
-        (void)kill(w->proc.pid, SIGKILL);
-        if (proc_wait(&w->proc, CANCEL_USEC, &status) < 0) {
-            log_warn("%s: process %d was killed and does not end", w->name, (int)w->proc.pid);
-            fd_close(w->proc.pidfd);
-        }
-    }
+    proc_kill(&w->proc);
     fd_close(w->report);
     free(w);
 }
@@ -78,7 +70,8 @@ static int on_ended(sd_event_source *source, int fd, uint32_t revents, void *use
     worker_done_fn done = w->done;
     void *done_userdata = w->userdata;
     free_worker(w);
-    done(done_userdata, err.code ? &err : NULL);
+    if (done)
+        done(done_userdata, err.code ? &err : NULL);
     return 0;
 }
 
@@ -107,8 +100,23 @@ int worker_start(sd_event *event, const char *name, worker_fn fn, void *arg, wor
     return 0;
 }
 
-struct worker *worker_cancel(struct worker *w) {
-    if (w)
+bool worker_kill(struct worker *w) {
+    int status;
+    if (!w)
+        return true;
+    (void)sd_event_source_set_enabled(w->ended, SD_EVENT_OFF); /* before the pidfd is closed */
+    (void)kill(w->proc.pid, SIGKILL);
+    if (proc_wait(&w->proc, CANCEL_USEC, &status) == 0) {
         free_worker(w);
+        return true;
+    }
+    log_warn("%s: process %d was killed and does not end", w->name, (int)w->proc.pid);
+    w->done = NULL; /* it is reaped and freed when it ends after all */
+    (void)sd_event_source_set_enabled(w->ended, SD_EVENT_ON);
+    return false;
+}
+
+struct worker *worker_cancel(struct worker *w) {
+    (void)worker_kill(w);
     return NULL;
 }

@@ -8,6 +8,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <systemd/sd-event.h>
 
 #include "base/err.h"
@@ -23,5 +24,8 @@ typedef void (*worker_done_fn)(void *userdata, const struct err *err);
 int worker_start(sd_event *event, const char *name, worker_fn fn, void *arg, worker_done_fn done, void *userdata,
                  struct worker **ret, struct err *err);
 
-/* Kills the child and waits for its end; done is not called. Accepts NULL; returns NULL. */
+/* Kills the child; done is not called. False when it has not ended within a second: the kernel holds it, in the midst
+ * of a write to a disk that hangs, say; what it works on is not to be touched then. Accepts NULL. */
+bool worker_kill(struct worker *w);
+/* The same, for who works on nothing else. Returns NULL. */
 struct worker *worker_cancel(struct worker *w);

@@ -168,7 +168,7 @@ SCRIPT
     run dump c1 --leave-running
     echo "$output"
     [ "$status" = 1 ]
-    [[ $output == *"Checkpoint: no answer within 2.000 s"* ]]
+    [[ $output == *"Checkpoint: no answer within 4.000 s"* ]]
     mv "$T/conf" "$T/c1.conf"
     no_fault
     # Nobody waits for it any more, but it was asked for.
