@@ -193,10 +193,10 @@ static int on_commit_deadline(sd_event_source *source, uint64_t usec, void *user
     (void)usec;
     struct checkpoint *cp = userdata;
     struct err err = ERR_INIT;
-    bool only_logs = cp->totals->committed || cp->failure.code;
     err_set(&err, ETIMEDOUT, "checkpoint %s: it was not on the disk within %.0f s ([checkpoint] timeout)",
             cp->dir.final, (double)sandbox_config(cp->c->sb)->checkpoint_timeout / (double)USEC_PER_SEC);
     stop_commit(cp, &err);
+    bool only_logs = cp->totals->committed || cp->failure.code; /* looked at when the worker is dead */
     if (only_logs)
         log_warn("container %s: the logs of a checkpoint were not copied to %s in time", cp->c->id, cp->work_path);
     on_committed(cp, only_logs ? NULL : &err);

@@ -191,7 +191,7 @@ static int take_fds(const struct stdio_spec *spec, const struct uri *uris, struc
 }
 
 static int open_paths(struct uri *uris, size_t n, struct process_stdio *io, struct err *err) {
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < MIN(n, ARRAY_SIZE(names)); i++) {
         int fd;
         if (uris[i].scheme == SCHEME_FIFO) {
             fd = fifo_open(uris[i].path, i == IN, err);
