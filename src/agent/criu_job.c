@@ -87,14 +87,13 @@ static bool has_network(int dir) {
     while (d && (e = readdir(d)))
         if (strncmp(e->d_name, NETWORK_PREFIX, strlen(NETWORK_PREFIX)) == 0)
             return true;
-    return false;
+    return !d; /* then nothing is to be left out of the restore, which will fail over it */
 }
 
 /* CRIU locks the network of connections for the dump, by rules that it finds in the images again at the restore.
  * Without them it only locks once more if it is told that the namespace is empty; else the end that is restored first
  * sends to one that is not there yet, and is reset. Not in the network of a pod, where a restore that fails would leave
- * the lock.
- */
+ * the lock. */
 static void lock_again(int images, struct criu_options *o) {
     static char network[] = "network";
     static char *const list[] = {network};
