@@ -258,11 +258,19 @@ static void handle_close_io(struct ttrpc_request *req, const ProtobufCMessage *m
     ttrpc_reply(req, NULL);
 }
 
+/* containerd asks this first of every task it finds when it starts. For one that does not exist it must not get an
+ * answer: it would hold the connection, and so keep a sandbox alive into which no container ever comes, because the
+ * containerd that was to create it is gone. */
 static void handle_connect(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata) {
     struct service *s = userdata;
     const Containerd__Task__V2__ConnectRequest *in = (const void *)msg;
     Containerd__Task__V2__ConnectResponse out = CONTAINERD__TASK__V2__CONNECT_RESPONSE__INIT;
-    struct container *ctr = sandbox_find(s->sb, in->id);
+    struct container *ctr = NULL;
+    struct err err = ERR_INIT;
+    if (*in->id && task_find_container(s, in->id, &ctr, &err) < 0) { /* a console's caller has no container's id */
+        ttrpc_fail(req, &err);
+        return;
+    }
     out.shim_pid = (uint32_t)getpid();
     out.task_pid = ctr ? (uint32_t)process_host_pid(container_find(ctr, "")) : 0;
     out.version = (char *)(uintptr_t)STASIS_VERSION;

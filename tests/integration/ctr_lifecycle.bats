@@ -139,6 +139,28 @@ gone_and_free() {
     [ "$(ctr_run --rm -- "$ID" echo again </dev/null)" = again ]
 }
 
+# The daemon is there, and the Create that was to follow never comes: containerd was killed between the two.
+@test "containerd finds a daemon whose container was never created: it ends, and the id is free" {
+    stasis_only
+    start "$ID" sleep 1000
+    local namespace=$T/containerd/state/io.containerd.runtime.v2.task/$NS
+    local work=$T/containerd/root/io.containerd.runtime.v2.task/$NS/never
+    ctr container create --runtime "$RUNTIME" "$IMAGE" never sleep 1000
+    mkdir -p "$namespace/never/rootfs" "$work"
+    cp "$namespace/$ID/config.json" "$namespace/never/"
+    ln -s "$work" "$namespace/never/work"
+    mkfifo "$namespace/never/log"
+    stop_containerd
+    (cd "$namespace/never" && STASIS_ROOT=$T/run TTRPC_ADDRESS=$CTR_ADDRESS.ttrpc "$STASIS_OUT/bin/containerd-shim-stasis-v2" \
+        -namespace "$NS" -address "$CTR_ADDRESS" -publish-binary /usr/bin/containerd -id never start 3>&-)
+    alive "$(shim_pid never)"
+    start_containerd
+    nobody_serves() { ! shim_pid never && [ ! -e "$namespace/never" ]; }
+    wait_until 10 nobody_serves
+    task_is "$ID" RUNNING
+    remove "$ID" never
+}
+
 # A client that waits is not told: containerd 1.6 forgets the call, with runc's shim as well.
 @test "the daemon killed while its task runs: the list is right, its exit is told, the id is free" {
     start "$ID" sleep 1000

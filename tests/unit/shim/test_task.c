@@ -22,18 +22,24 @@ static void test_unknown(void **state) {
     Containerd__Task__V2__UpdateTaskRequest update = CONTAINERD__TASK__V2__UPDATE_TASK_REQUEST__INIT;
     Containerd__Task__V2__StatsRequest stats = CONTAINERD__TASK__V2__STATS_REQUEST__INIT;
     Containerd__Task__V2__CheckpointTaskRequest checkpoint = CONTAINERD__TASK__V2__CHECKPOINT_TASK_REQUEST__INIT;
+    Containerd__Task__V2__ConnectRequest connect_req = CONTAINERD__TASK__V2__CONNECT_REQUEST__INIT;
     checkpoint.path = text("/nonexistent");
     checkpoint.id = state_req.id = start.id = del.id = pids.id = pause_req.id = resume.id = kill_req.id = exec.id =
         wait_req.id = resize.id = close_io.id = update.id = stats.id = text("ghost");
+    connect_req.id = text("ghost");
     kill_req.signal = 9;
     const struct {
         const char *method;
         const ProtobufCMessage *req;
     } calls[] = {
-        {"State", &state_req.base},  {"Start", &start.base},           {"Delete", &del.base},    {"Pids", &pids.base},
-        {"Pause", &pause_req.base},  {"Resume", &resume.base},         {"Kill", &kill_req.base}, {"Exec", &exec.base},
-        {"Wait", &wait_req.base},    {"ResizePty", &resize.base},      {"Update", &update.base}, {"Stats", &stats.base},
-        {"CloseIO", &close_io.base}, {"Checkpoint", &checkpoint.base},
+        {"State", &state_req.base},     {"Start", &start.base},
+        {"Delete", &del.base},          {"Pids", &pids.base},
+        {"Pause", &pause_req.base},     {"Resume", &resume.base},
+        {"Kill", &kill_req.base},       {"Exec", &exec.base},
+        {"Wait", &wait_req.base},       {"ResizePty", &resize.base},
+        {"Update", &update.base},       {"Stats", &stats.base},
+        {"CloseIO", &close_io.base},    {"Checkpoint", &checkpoint.base},
+        {"Connect", &connect_req.base},
     };
     for (size_t i = 0; i < ARRAY_SIZE(calls); i++) {
         if (daemon_call(d, calls[i].method, calls[i].req, NULL) != -ENOENT)
@@ -47,15 +53,15 @@ static void test_connect(void **state) {
     struct daemon *d = *state;
     Containerd__Task__V2__ConnectRequest req = CONTAINERD__TASK__V2__CONNECT_REQUEST__INIT;
     Containerd__Task__V2__ConnectResponse *out = NULL;
-    req.id = text("c1");
-    for (int i = 0; i < 2; i++) {
+    const char *ids[] = {"", "c1"};
+    create(d);
+    for (size_t i = 0; i < ARRAY_SIZE(ids); i++) {
+        req.id = text(ids[i]);
         assert_int_equal(daemon_call(d, "Connect", &req.base, &out), 0);
         assert_int_equal(out->shim_pid, getpid());
-        assert_int_equal(out->task_pid, i ? getpid() : 0);
+        assert_int_equal(out->task_pid, *ids[i] ? getpid() : 0);
         assert_string_equal(out->version, STASIS_VERSION);
         containerd__task__v2__connect_response__free_unpacked(out, NULL);
-        if (i == 0)
-            create(d);
     }
 }
 
