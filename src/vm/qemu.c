@@ -121,7 +121,9 @@ static int add_devices(const struct qemu_spec *s, struct strv *a) {
     r |= strv_add(a, "-chardev");
     r |= strv_addf(a, "socket,id=agent,fd=%d", s->agent_fd);
     r |= strv_add(a, "-device");
-    r |= strv_add(a, "virtio-serial-pci");
+    /* One for the agent, and the first, which only a console may have. The default of 31 has 64 queues: the guest sets
+     * up each of them, and QEMU's main loop polls an eventfd of each whenever it wakes. */
+    r |= strv_add(a, "virtio-serial-pci,max_ports=2");
     r |= strv_add(a, "-device");
     r |= strv_add(a, "virtserialport,chardev=agent,name=agent");
     /* Tells the guest's kernel that it is a copy of another machine, so that it takes new entropy. */
