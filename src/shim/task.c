@@ -75,34 +75,52 @@ static void on_deleted(void *userdata, const struct err *err) {
     reply_deleted(c);
 }
 
+static void delete_again(void *userdata);
+
+static int delete_container(struct task_call *c, struct container *ctr, struct err *err) {
+    /* Of two who delete it the second finds, as with runc's shim, that it is gone; or takes over where the first
+     * failed. */
+    return container_get_state(ctr) == CONTAINER_DELETING ? container_when_idle(ctr, delete_again, c, err)
+                                                          : container_delete(ctr, on_deleted, c, err);
+}
+
+static int delete_process(struct task_call *c, struct err *err) {
+    const Containerd__Task__V2__DeleteRequest *in = c->in;
+    struct process *p;
+    int r = task_find_process(c->s, in->id, in->exec_id, &p, err);
+    if (r < 0)
+        return r;
+    const struct process_exit *ex = process_get_exit(p);
+    c->exit = ex ? *ex : (struct process_exit){.status = *in->exec_id ? 0 : EXIT_KILLED, .wall_usec = now_wall_usec()};
+    c->pid = (uint32_t)process_host_pid(p);
+    struct container *ctr = process_container(p);
+    if (ctr && !*in->exec_id) {
+        snprintf(c->id, sizeof(c->id), "%s", in->id);
+        return delete_container(c, ctr, err);
+    }
+    if (ctr)
+        r = container_exec_delete(ctr, p, err);
+    else
+        sandbox_remove_console(c->s->sb, p);
+    if (r == 0)
+        reply_deleted(c);
+    return r;
+}
+
+static void delete_again(void *userdata) {
+    struct task_call *c = userdata;
+    struct err err = ERR_INIT;
+    if (delete_process(c, &err) < 0)
+        task_call_fail(c, &err);
+}
+
 static void handle_delete(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata) {
-    const Containerd__Task__V2__DeleteRequest *in = (const void *)msg;
     struct task_call *c = task_call_new(userdata, req);
     if (!c)
         return;
     struct err err = ERR_INIT;
-    struct container *ctr = NULL;
-    struct process *p;
-    int r = task_find_process(c->s, in->id, in->exec_id, &p, &err);
-    if (r == 0) {
-        const struct process_exit *ex = process_get_exit(p);
-        c->exit =
-            ex ? *ex : (struct process_exit){.status = *in->exec_id ? 0 : EXIT_KILLED, .wall_usec = now_wall_usec()};
-        c->pid = (uint32_t)process_host_pid(p);
-        ctr = process_container(p);
-    }
-    if (r == 0 && !ctr) {
-        sandbox_remove_console(c->s->sb, p);
-        reply_deleted(c);
-    } else if (r == 0 && *in->exec_id) {
-        r = container_exec_delete(ctr, p, &err);
-        if (r == 0)
-            reply_deleted(c);
-    } else if (r == 0) {
-        snprintf(c->id, sizeof(c->id), "%s", in->id);
-        r = container_delete(ctr, on_deleted, c, &err);
-    }
-    if (r < 0)
+    c->in = msg;
+    if (delete_process(c, &err) < 0)
         task_call_fail(c, &err);
 }
 

@@ -200,6 +200,32 @@ static void test_being_deleted(void **state) {
     protobuf_c_message_free_unpacked(TAKE_PTR(deleted.reply), NULL);
 }
 
+/* Task.Delete, twice: the second finds it gone, or takes over where the first failed. */
+static void test_two_deletes(void **state) {
+    struct daemon *d = *state;
+    static struct later deleted[2];
+    Containerd__Task__V2__DeleteRequest req = CONTAINERD__TASK__V2__DELETE_REQUEST__INIT;
+    req.id = text("c1");
+    create_c2(d);
+    for (int first_fails = 0; first_fails < 2; first_fails++) {
+        memset(deleted, 0, sizeof(deleted));
+        create(d);
+        start_held(d, "Delete", &req.base, &deleted[0]);
+        start_call(d, d->client, TASK, "Delete", &req.base, &deleted[1]);
+        run_idle(d->event);
+        assert_int_equal(deleted[0].n + deleted[1].n, 0);
+        struct err no = {.code = EIO, .msg = "no"};
+        if (first_fails)
+            ttrpc_fail(TAKE_PTR(the_agent()->kept), &no);
+        else
+            ttrpc_reply(TAKE_PTR(the_agent()->kept), NULL);
+        RUN_UNTIL(d->event, deleted[0].n && deleted[1].n);
+        ASSERT_SAYS(&deleted[!first_fails].err, first_fails ? "no" : "container c1 does not exist");
+        assert_null(sandbox_find(d->s.sb, "c1"));
+        protobuf_c_message_free_unpacked(TAKE_PTR(deleted[first_fails].reply), NULL);
+    }
+}
+
 static void test_two_at_once(void **state) {
     struct daemon *d = *state;
     static struct later l[2];
@@ -261,8 +287,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(test_running),       TEST(test_paused),        TEST(test_created),       TEST(test_stopped),
         TEST(test_unknown),       TEST(test_last),          TEST(test_being_created), TEST(test_create_fails),
-        TEST(test_being_started), TEST(test_being_deleted), TEST(test_two_at_once),   TEST(test_agent_fails),
-        TEST(test_vm_dies),       TEST(test_daemon_ends),
+        TEST(test_being_started), TEST(test_being_deleted), TEST(test_two_deletes),   TEST(test_two_at_once),
+        TEST(test_agent_fails),   TEST(test_vm_dies),       TEST(test_daemon_ends),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
