@@ -7,6 +7,7 @@
 #include "base/fd.h"
 #include "cli/attach.h"
 #include "cli/detach_keys.h"
+#include "cli/find_exec.h"
 #include "cli/lookup.h"
 #include "cli/monitor.h"
 #include "cli/signals.h"
@@ -54,7 +55,7 @@ static int stay(const struct cli *cli, struct attach *a, uint32_t *ret_status, s
 }
 
 int attend(const struct cli *cli, const char *id, const struct attend_options *o, bool *ret_detached, struct err *err) {
-    const char *exec_id = o->exec_id ? o->exec_id : "";
+    char exec_id[ID_MAX + 1] = "";
     struct io_request req = {.no_stdin = o->no_stdin, .optional_terminal = true};
     cleanup_lookup struct lookup l = LOOKUP_NONE;
     struct io io = IO_NONE;
@@ -67,6 +68,8 @@ int attend(const struct cli *cli, const char *id, const struct attend_options *o
         return r;
     signals_block();
     r = connect_to(cli, id, &l, &s, err);
+    if (r == 0 && o->exec_id)
+        r = find_exec(&s, id, o->exec_id, exec_id, err);
     if (r == 0)
         r = task_has_terminal(&s, id, exec_id, &req.terminal, err);
     if (r == 0)

@@ -8,7 +8,7 @@
 #include "cli/cli.h"
 
 struct attend_options {
-    const char *exec_id;     /* NULL: the container's init */
+    const char *exec_id;     /* NULL: the container's init; else find_exec's `wanted` */
     const char *detach_keys; /* NULL: DETACH_KEYS_DEFAULT */
     bool no_stdin, no_sig_proxy;
 };

@@ -198,6 +198,12 @@ int task_processes(struct session *s, const char *id, Stasis__Agent__V1__Process
     return session_call(s, sandbox, "Processes", &req.base, NULL, 0, 0, (ProtobufCMessage **)(void *)ret, err);
 }
 
+int task_pids(struct session *s, const char *id, Containerd__Task__V2__PidsResponse **ret, struct err *err) {
+    Containerd__Task__V2__PidsRequest req = CONTAINERD__TASK__V2__PIDS_REQUEST__INIT;
+    req.id = TEXT(id);
+    return session_call(s, task, "Pids", &req.base, NULL, 0, 0, (ProtobufCMessage **)ret, err);
+}
+
 int task_stats(struct session *s, const char *id, Containerd__Task__V2__StatsResponse **ret, struct err *err) {
     Containerd__Task__V2__StatsRequest req = CONTAINERD__TASK__V2__STATS_REQUEST__INIT;
     req.id = TEXT(id);

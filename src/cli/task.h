@@ -56,6 +56,7 @@ int task_shutdown(struct session *s, const char *id, bool now, uint64_t timeout,
 
 /* The answer is freed by the caller with protobuf_c_message_free_unpacked(&ret->base, NULL). */
 int task_processes(struct session *s, const char *id, Stasis__Agent__V1__ProcessesResponse **ret, struct err *err);
+int task_pids(struct session *s, const char *id, Containerd__Task__V2__PidsResponse **ret, struct err *err);
 int task_stats(struct session *s, const char *id, Containerd__Task__V2__StatsResponse **ret, struct err *err);
 int task_info(struct session *s, Stasis__Sandbox__V1__InfoResponse **ret, struct err *err);
 /* Whether the process has a terminal. */

@@ -248,6 +248,41 @@ send(b"exit 3\n")' "$STASIS" --root "$R" --config "$CONF" run --bundle "$T/t" t 
     store_holds
 }
 
+@test "attach: an exec'd process by its pid, its terminal, which may be left and taken again; nothing is typed into it" {
+    local exec
+    bundle x
+    args x sleep 100000
+    run_detached x
+    mkfifo "$T/x.in"
+    stasis exec x sh -c 'echo first; read word; echo "second $word"; exit 6' <"$T/x.in" >"$T/x.out" 2>&1 3>&- &
+    exec 7>"$T/x.in"
+    wait_until 60 grep -qx first "$T/x.out"
+    cli=$(python3 -c 'import sys; print(sys.argv[1:])' "$STASIS" --root "$R" --config "$CONF")
+    timeout 300 python3 "$BATS_TEST_DIRNAME/pty_driver.py" \
+        'expect(b"# "); send(b"y=6\n"); expect(b"# "); until('"$cli"' + ["snapshot", "create", "-q", "--stop", "x", "execs"], b"execs")' \
+        "$STASIS" --root "$R" --config "$CONF" exec --tty x sh | tail -n 1 | grep -q '^exit 137$'
+    exec 7>&-
+    gone x
+    restore execs
+    exec=$(stasis ps --format json x | jq .[1])
+    fails "exec nope of container x does not exist; there is " "(PID $exec)" -- attach --exec nope x
+    fails "exec 1 of container x does not exist" -- attach --exec 1 x
+    run stasis attach --exec "$exec" x <<<word
+    echo "$output"
+    [ "$status" = 6 ] && [ "$output" = "second word" ]
+    exec=$(stasis ps --format json x | jq .[1])
+    timeout 300 python3 "$BATS_TEST_DIRNAME/pty_driver.py" \
+        'send(b"echo $((y + 1)) $(stty size)\n"); expect(b"7 30 100"); send(b"z=8; sleep 1; echo f$((z))\n"); expect(b"f$((z))"); send(b"\x10\x11")' \
+        "$STASIS" --root "$R" --config "$CONF" attach --exec "$exec" x | tail -n 1 | grep -q '^exit 0$'
+    # Without stdin what is typed stays where it is.
+    timeout 300 python3 "$BATS_TEST_DIRNAME/pty_driver.py" 'expect(b"f8"); send(b"exit 9\n\x03")' \
+        "$STASIS" --root "$R" --config "$CONF" attach --no-stdin --sig-proxy=false --exec "$exec" x | tail -n 1 | grep -q '^exit 130$'
+    timeout 300 python3 "$BATS_TEST_DIRNAME/pty_driver.py" 'send(b"exit $((z - 3))\n")' \
+        "$STASIS" --root "$R" --config "$CONF" attach --detach-keys "" --exec "$exec" x | tail -n 1 | grep -q '^exit 5$'
+    gone x
+    stasis snapshot rm execs >/dev/null
+}
+
 @test "a deleted file that is open: refused with its path; with --force it alone gives errors in the copy" {
     bundle_own_rootfs d
     # shellcheck disable=SC2016 # for the container's shell

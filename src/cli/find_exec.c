@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/find_exec.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/task.h"
+#include "proto/options.pb-c.h"
+
+#define LIST_MAX 1024 /* bytes of the list in the message */
+
+struct search {
+    const char *wanted;
+    char *ret, list[LIST_MAX];
+    bool found;
+};
+
+static void look_at(struct search *f, const char *exec_id, uint32_t pid) {
+    char number[16];
+    size_t at = strlen(f->list);
+    snprintf(number, sizeof(number), "%u", pid);
+    if (strcmp(f->wanted, exec_id) == 0 || strcmp(f->wanted, number) == 0) {
+        snprintf(f->ret, ID_MAX + 1, "%s", exec_id);
+        f->found = true;
+    }
+    snprintf(f->list + at, sizeof(f->list) - at, "%s%s (PID %s)", at ? ", " : "", exec_id, number);
+}
+
+int find_exec(struct session *s, const char *id, const char *wanted, char ret[ID_MAX + 1], struct err *err) {
+    struct search f = {.wanted = wanted, .ret = ret};
+    Containerd__Task__V2__PidsResponse *pids = NULL;
+    bool terminal;
+    int r = task_pids(s, id, &pids, err);
+    if (r < 0)
+        return r;
+    for (size_t i = 0; !f.found && i < pids->n_processes; i++) {
+        const Containerd__Task__V2__ProcessInfo *p = pids->processes[i];
+        Containerd__Runc__V1__ProcessDetails *details =
+            p->info ? containerd__runc__v1__process_details__unpack(NULL, p->info->value.len, p->info->value.data)
+                    : NULL;
+        if (details) {
+            look_at(&f, details->exec_id, p->pid);
+            containerd__runc__v1__process_details__free_unpacked(details, NULL);
+        }
+    }
+    containerd__task__v2__pids_response__free_unpacked(pids, NULL);
+    if (f.found)
+        return 0;
+    /* One that has ended is not among them. */
+    if ((r = id_validate("exec id", wanted, err)) < 0 || (r = task_has_terminal(s, id, wanted, &terminal, err)) < 0)
+        return r == -ENOENT ? err_set(err, ENOENT, "exec %s of container %s does not exist; %s%s", wanted, id,
+                                      f.list[0] ? "there is " : "it has none", f.list)
+                            : r;
+    snprintf(ret, ID_MAX + 1, "%s", wanted);
+    return 0;
+}
