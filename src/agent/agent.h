@@ -58,6 +58,7 @@ struct agent {
     bool checking;             /* a self-check is under way */
     const char *bundle_dir;    /* AGENT_BUNDLES */
     const char *namespace_dir; /* AGENT_NAMESPACES */
+    int spare_network;         /* made for the next container that gets one; -1: none */
     const char *cgroup_root;   /* CGROUP_ROOT */
     struct oom_waiters oom;
     struct criu_queue criu;

@@ -2,7 +2,9 @@
 #include "agent/caches.h"
 
 #include <fcntl.h>
+#include <linux/membarrier.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -10,6 +12,7 @@
 #include "base/util.h"
 
 #define BARRIER_CALLS 3
+#define GRACE_PERIODS 8 /* what one frees may free more: a network namespace takes several */
 #define WARM_TIMEOUT_USEC (10 * USEC_PER_SEC)
 
 void caches_sync(void) {
@@ -32,6 +35,11 @@ int caches_drop(const char *share, struct err *err) {
 
 int caches_shrink(struct err *err) {
     return file_write_at(AT_FDCWD, "/proc/sys/vm/compact_memory", "1", err);
+}
+
+void caches_settle(void) {
+    for (int i = 0; i < GRACE_PERIODS; i++)
+        (void)syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0);
 }
 
 void caches_warm(const char *crun) {

@@ -18,5 +18,8 @@ int caches_drop(const char *share, struct err *err);
 /* Makes the rest of the memory small. */
 int caches_shrink(struct err *err);
 
+/* Waits for what the kernel has put off until nobody can look at it any more (RCU): every copy would do it again. */
+void caches_settle(void);
+
 /* Reads again what every start of a container needs. What cannot be read is read later. */
 void caches_warm(const char *crun);

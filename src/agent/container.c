@@ -168,12 +168,12 @@ static int write_bundle(struct container *c, const void *spec, size_t len, struc
 static int make_network(struct container *c, const struct container_request *req, struct err *err) {
     cleanup_json json_t *spec = NULL;
     if (c->state != CONTAINER_RESTORING)
-        return namespaces_make_network(c->agent->namespace_dir, c->id, NULL, err);
+        return namespaces_make_network(c->agent->namespace_dir, c->id, NULL, &c->agent->spare_network, err);
     int r = json_parse("the specification", req->spec, req->len, &spec, err);
     if (r < 0)
         return r;
     const json_t *sysctls = json_object_get(json_object_get(spec, "linux"), "sysctl");
-    return namespaces_make_network(c->agent->namespace_dir, c->id, sysctls, err);
+    return namespaces_make_network(c->agent->namespace_dir, c->id, sysctls, &c->agent->spare_network, err);
 }
 
 /* What a failed create left has been removed, or could not be. The first error is the answer. */

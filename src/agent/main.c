@@ -60,6 +60,7 @@ static int start(struct agent *a, struct err *err) {
         return r;
     a->bundle_dir = AGENT_BUNDLES;
     a->namespace_dir = AGENT_NAMESPACES;
+    a->spare_network = -1;
     a->cgroup_root = CGROUP_ROOT;
     a->share_dir = INIT_SHARE_DIR;
     a->random_path = IDENTITY_RANDOM;

@@ -75,22 +75,48 @@ static void set_sysctls(const json_t *sysctls) {
     }
 }
 
-int namespaces_make_network(const char *dir, const char *id, const json_t *sysctls, struct err *err) {
-    cleanup_fd int own = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
-    if (own < 0)
-        return err_errno(err, errno, "cannot open /proc/self/ns/net");
-    int r = make_dir(dir, id, err);
-    if (r < 0)
-        return r;
-    /* Into the new one and back: a process of its own to do it would take longer than all the rest. */
-    if (FAULT(AGENT_NETWORK) || unshare(CLONE_NEWNET) < 0)
-        r = err_errno(err, errno, "cannot make a network namespace");
-    else if ((r = raise_loopback(err)) == 0 && (r = pin(dir, id, "net", "self", err)) == 0)
-        set_sysctls(sysctls);
+static int open_network(struct err *err) {
+    int fd = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+    return fd < 0 ? err_errno(err, errno, "cannot open /proc/self/ns/net") : fd;
+}
+
+/* Into another network, and back: a process of its own to do it would take longer than all the rest. */
+static int enter_network(int spare, struct err *err) {
+    if (spare >= 0)
+        return setns(spare, CLONE_NEWNET) < 0 ? err_errno(err, errno, "cannot enter a network namespace") : 0;
+    if (unshare(CLONE_NEWNET) < 0)
+        return err_errno(err, errno, "cannot make a network namespace");
+    return raise_loopback(err);
+}
+static void leave_network(int own) {
     if (setns(own, CLONE_NEWNET) < 0) {
         log_error("cannot go back to the network namespace of the guest: %s", strerror(errno));
         abort();
     }
+}
+
+int namespaces_make_spare(struct err *err) {
+    cleanup_fd int own = open_network(err);
+    if (own < 0)
+        return own;
+    int r = enter_network(-1, err);
+    if (r == 0)
+        r = open_network(err);
+    leave_network(own);
+    return r;
+}
+
+int namespaces_make_network(const char *dir, const char *id, const json_t *sysctls, int *spare, struct err *err) {
+    cleanup_fd int own = open_network(err), network = TAKE_FD(*spare);
+    if (own < 0)
+        return own;
+    int r = make_dir(dir, id, err);
+    if (r < 0)
+        return r;
+    r = FAULT(AGENT_NETWORK) ? err_errno(err, errno, "cannot make a network namespace") : enter_network(network, err);
+    if (r == 0 && (r = pin(dir, id, "net", "self", err)) == 0)
+        set_sysctls(sysctls);
+    leave_network(own);
     if (r < 0)
         namespaces_unpin(dir, id);
     return r;

@@ -16,6 +16,7 @@
 #include "agent/identity.h"
 #include "agent/init.h"
 #include "agent/job.h"
+#include "agent/namespaces.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/util.h"
@@ -127,6 +128,7 @@ static int settle(void *userdata) {
     if (r == 0 && w->for_template) {
         caches_warm(w->agent->crun.path);
         r = caches_shrink(&w->err);
+        caches_settle();
         (void)step_done("made memory small", t);
     }
     return r < 0;
@@ -254,12 +256,23 @@ static int begin(struct agent *a, uint64_t timeout_usec, struct err *err) {
     return r < 0 ? err_errno(err, -r, "cannot watch %s", path) : cgroup_freeze(s->cgroup_fd, true, err);
 }
 
+/* What the first container of every copy needs. Without, it makes it itself. */
+static void make_ahead(struct agent *a) {
+    struct err err = ERR_INIT;
+    if (a->spare_network < 0 && (a->spare_network = namespaces_make_spare(&err)) < 0) {
+        log_warn("%s", err.msg);
+        a->spare_network = -1;
+    }
+}
+
 int snapshot_freeze(struct agent *a, const struct snapshot_freeze_request *req, snapshot_frozen_fn fn, void *userdata,
                     struct err *err) {
     struct snapshot *s = &a->snapshot;
     int r = check_idle(a, req->for_template, err);
     if (r < 0)
         return err_wrap(err, "cannot freeze the guest");
+    if (req->for_template)
+        make_ahead(a);
     int fd = open_parent(a, err);
     if (fd < 0)
         return err_wrap(err, "cannot freeze the guest");

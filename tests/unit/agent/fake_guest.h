@@ -35,6 +35,7 @@ static inline int guest_setup(void **state) {
         .crun = {.event = f->event, .children = f->children, .path = g->crun, .dir = g->ops},
         .bundle_dir = g->bundles,
         .namespace_dir = g->bundles,
+        .spare_network = -1,
         .cgroup_root = g->root,
         .criu = {.conf_path = g->conf, .work_path = g->work, .yard_path = g->yard},
         .criu_path = g->criu,

@@ -167,7 +167,8 @@ static void a_network_is_made(void **state) {
     ino_t own = inode("/proc/self/ns/net");
     cleanup_json json_t *sysctls = json_pack("{s:s, s:s, s:s}", "net.ipv4.ip_unprivileged_port_start", "7",
                                              "net/ipv4/ip_forward", "1", "kernel.msgmax", "not of the network");
-    if (namespaces_make_network(p->dir, "c1", sysctls, &err) < 0)
+    int spare = -1;
+    if (namespaces_make_network(p->dir, "c1", sysctls, &spare, &err) < 0)
         fail_msg("%s", err.msg);
     ino_t made = pinned_inode(p, "c1", "net");
     assert_true(made != 0 && made != own);
@@ -180,9 +181,20 @@ static void a_network_is_made(void **state) {
     assert_true(pinned_inode(p, "c1", "net") != made);
     namespaces_unpin(p->dir, "c1");
     assert_true(nothing_left(p, "c1"));
-    assert_int_equal(namespaces_make_network(p->dir, "c2", NULL, &err), 0);
-    namespaces_unpin(p->dir, "c2");
-    assert_true(nothing_left(p, "c2"));
+    /* One that was made ahead, and then there is none any more. */
+    spare = namespaces_make_spare(&err);
+    assert_true(spare >= 0 && inode("/proc/self/ns/net") == own);
+    for (int i = 0; i < 2; i++) {
+        struct stat st = {0};
+        assert_int_equal(fstat(spare, &st), i ? -1 : 0);
+        assert_int_equal(namespaces_make_network(p->dir, "c2", sysctls, &spare, &err), 0);
+        assert_int_equal(spare, -1);
+        assert_true((pinned_inode(p, "c2", "net") == st.st_ino) == !i);
+        assert_int_equal(in_network(p, "c2", "ip -o link show lo | grep -q LOOPBACK,UP"), 0);
+        assert_int_equal(in_network(p, "c2", "grep -qx 7 /proc/sys/net/ipv4/ip_unprivileged_port_start"), 0);
+        namespaces_unpin(p->dir, "c2");
+        assert_true(nothing_left(p, "c2"));
+    }
 }
 
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
