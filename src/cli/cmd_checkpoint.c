@@ -30,7 +30,8 @@ static const struct option_row rows[] = {
     OPTION(OPTION_FLAG, struct options, pre_dump, "pre-dump", 0,
            "dump the container's memory only, leave it running after this"),
     CRIU_ROW(OPTION_FLAG, struct options, tcp_skip_in_flight, "tcp-skip-in-flight", "skip in-flight tcp connections"),
-    CRIU_ROW(OPTION_FLAG, struct options, link_remap, "link-remap", "allow deleted files that are still open"),
+    CRIU_ROW(OPTION_FLAG, struct options, link_remap, "link-remap",
+             "refused: what it makes would not outlive the dump"),
     CRIU_ROW(OPTION_TEXT, struct options, network_lock, "network-lock", "iptables|nftables|skip"),
     CRIU_ROW(OPTION_TEXT, struct options, page_server, "page-server", "refused: the guest reaches no page server"),
     OPTION(OPTION_TEXT, struct options, export, "export", 'e',
@@ -119,15 +120,21 @@ static int dump(struct job *j, bool leave_running, struct err *err) {
     return r;
 }
 
+static int write_archive(void *userdata, struct err *err) {
+    const struct job *j = userdata;
+    return checkpoint_archive_finish(j->archive, j->l.container, j->o->rootfs_image, j->work, err);
+}
+
 /* The container stays as it is, frozen, until the archive is on the disk; then it goes, or goes on. */
 static int dump_to_archive(struct job *j, struct err *err) {
     struct err e = ERR_INIT;
     int r = j->was_paused ? 0 : task_pause(&j->s, j->id, err);
     if (r < 0)
         return r;
+    cleanup_free char *what = str_printf("writing %s", j->o->export);
     r = dump(j, true, err);
     if (r == 0)
-        r = checkpoint_archive_finish(j->archive, j->l.container, j->o->rootfs_image, j->work, err);
+        r = progress_while(what ? what : "writing the archive", write_archive, j, err);
     bool goes_on = r < 0 || j->o->leave_running;
     if (goes_on && !j->was_paused && task_resume(&j->s, j->id, &e) < 0)
         r = r < 0 ? err_append(err, "; and it could not be resumed: %s", e.msg) : err_copy(err, &e);

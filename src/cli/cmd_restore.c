@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -8,6 +9,7 @@
 #include "cli/checkpoint_archive.h"
 #include "cli/criu_flags.h"
 #include "cli/launch.h"
+#include "cli/progress.h"
 
 struct options {
     struct launch_options launch;
@@ -55,6 +57,24 @@ static void drop_logs_dir(const char *dir, bool failed) {
         log_warn("%s", err.msg);
 }
 
+struct unpacking {
+    const struct options *o;
+    struct checkpoint_import *import;
+};
+
+static int unpack(void *userdata, struct err *err) {
+    struct unpacking *u = userdata;
+    return checkpoint_import(u->o->import, u->o->launch.bundle ? u->o->launch.bundle : ".", &u->import, err);
+}
+
+static int run_import(const struct options *o, struct checkpoint_import **ret, struct err *err) {
+    struct unpacking u = {.o = o};
+    cleanup_free char *what = str_printf("unpacking %s", o->import);
+    int r = progress_while(what ? what : "unpacking", unpack, &u, err);
+    *ret = u.import;
+    return r;
+}
+
 static int run(struct cli *cli, const void *values, int n_args, char **args, struct err *err) {
     (void)n_args;
     const struct options *o = values;
@@ -70,9 +90,11 @@ static int run(struct cli *cli, const void *values, int n_args, char **args, str
         return err_set(err, EINVAL, "--import cannot be used with --image-path");
     int r = cli_load_config(cli, &config, err);
     if (r == 0 && o->import)
-        r = checkpoint_import(o->import, o->launch.bundle ? o->launch.bundle : ".", &import, err);
+        r = run_import(o, &import, err);
     if (r < 0)
         return err_wrap(err, "restore failed");
+    if (flags.manage_cgroups_mode && strcmp(flags.manage_cgroups_mode, "soft") != 0)
+        log_warn("--manage-cgroups-mode is ignored: crun restores with \"soft\"");
     if (import)
         flags.image_path = checkpoint_import_images(import);
     if (!flags.work_path) {

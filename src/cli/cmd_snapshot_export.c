@@ -2,8 +2,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "cli/background.h"
 #include "cli/cmd_snapshot.h"
+#include "cli/progress.h"
 #include "cli/snapshot_archive.h"
 
 struct options {
@@ -61,7 +61,7 @@ static int run(struct cli *cli, const void *values, int n_args, char **args, str
     if (r == 0)
         r = snapshot_open(SNAPSHOT_KIND_SNAPSHOT, config.snapshot_dir, args[0], &j.snapshot, err);
     if (r == 0)
-        r = background_run(what ? what : "exporting", export, &j, err);
+        r = progress_while(what ? what : "exporting", export, &j, err);
     snapshot_close(&j.snapshot);
     if (r < 0)
         return err_wrap(err, "cannot export snapshot %s", args[0]);

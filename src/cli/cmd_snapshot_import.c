@@ -7,8 +7,8 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/path.h"
-#include "cli/background.h"
 #include "cli/cmd_snapshot.h"
+#include "cli/progress.h"
 #include "cli/snapshot_archive.h"
 
 struct options {
@@ -112,7 +112,7 @@ static int run(struct cli *cli, const void *values, int n_args, char **args, str
     if (r == 0)
         r = cli_load_config(cli, &config, err);
     if (r == 0)
-        r = background_run(what ? what : "importing", import, &j, err);
+        r = progress_while(what ? what : "importing", import, &j, err);
     return r < 0 ? err_wrap(err, "cannot import %s", args[0]) : 0;
 }
 

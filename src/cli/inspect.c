@@ -10,6 +10,7 @@
 #include "base/json.h"
 #include "base/path.h"
 #include "cli/cli.h"
+#include "cli/progress.h"
 #include "oci/archive_config.h"
 #include "oci/archive_create.h"
 #include "oci/archive_extract.h"
@@ -35,7 +36,8 @@ struct facts {
     char why_not[256]; /* "": it can be restored here */
 };
 
-static int unpack(struct facts *f, struct err *err) {
+static int unpack(void *userdata, struct err *err) {
+    struct facts *f = userdata;
     const char *tmp = getenv("TMPDIR");
     const struct archive_extract_options options = {.inspect = true};
     f->dir = str_printf("%s/stasis-inspect.XXXXXX", tmp && *tmp == '/' ? tmp : "/var/tmp");
@@ -133,7 +135,7 @@ static int gather(struct facts *f, struct err *err) {
         if (f->images < 0 || f->logs < 0)
             r = err_errno(err, errno, "cannot open %s", f->path);
     } else {
-        r = unpack(f, err);
+        r = progress_while("unpacking", unpack, f, err);
     }
     if (r == 0)
         r = read_texts(f, err);
@@ -268,7 +270,8 @@ static void print_text(const struct facts *f) {
     print_line("images", size_text((json_int_t)f->images_bytes, size));
     if (f->contents.has_rootfs_diff)
         print_line("root changes", size_text((json_int_t)f->contents.rootfs_diff_bytes, size));
-    printf("%-14s%s%s\n", "restorable", *f->why_not ? "no: " : "yes", f->why_not);
+    const char *unless = *f->criu_version ? "" : ", unless a newer CRIU made it: no dump.log is there to say";
+    printf("%-14s%s%s\n", "restorable", *f->why_not ? "no: " : "yes", *f->why_not ? f->why_not : unless);
     printf("processes\n");
     for (size_t i = 0; i < f->criu.n_processes; i++)
         print_process(f, i);

@@ -9,7 +9,7 @@
 
 #include "base/fd.h"
 #include "base/path.h"
-#include "cli/background.h"
+#include "cli/progress.h"
 
 #define USAGE_DEPTH_MAX 256 /* of what is counted */
 
@@ -29,7 +29,7 @@ static int verify(void *userdata, struct err *err) {
 
 int snapshot_verify(const struct snapshot *s, const char *name, struct err *err) {
     cleanup_free char *what = str_printf("verifying %s", name);
-    int r = background_run(what ? what : "verifying", verify, (void *)s, err);
+    int r = progress_while(what ? what : "verifying", verify, (void *)s, err);
     return r < 0 ? err_wrap(err, "snapshot %s", name) : 0;
 }
 
