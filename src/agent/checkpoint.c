@@ -53,8 +53,6 @@ static int check_request(const struct container *c, const struct checkpoint_requ
     if (req->pre_dump && c->state == CONTAINER_PAUSED)
         /* CRIU does not freeze for a pre-dump, and so would wait for frozen processes until they are thawed. */
         return err_set(err, EBUSY, "a pre-dump needs processes that run, and the container is paused: resume it first");
-    if (req->options.auto_dedup && !req->pre_dump && !*parent)
-        return err_set(err, EINVAL, "auto-dedup needs a parent whose pages it can drop");
     if (*parent) {
         int r = id_validate("parent directory", parent, err);
         if (r < 0)
@@ -67,11 +65,11 @@ static int check_request(const struct container *c, const struct checkpoint_requ
     return req->allow_execs ? 0 : check_execs(c, err);
 }
 
-static int check_files(const struct container *c, bool link_remap, struct err *err) {
+static int check_files(const struct container *c, struct err *err) {
     cleanup_free pid_t *pids = NULL;
     size_t n = 0;
     int r = cgroup_pids(c->cgroup_fd, &pids, &n, err);
-    return r < 0 ? r : criu_scan(pids, n, link_remap, err);
+    return r < 0 ? r : criu_scan(pids, n, err);
 }
 
 static int add_args(struct checkpoint *k, const struct checkpoint_request *req, struct err *err) {
@@ -269,7 +267,7 @@ static int prepare(struct checkpoint *k, const struct checkpoint_request *req, s
     if (r == 0)
         r = check_request(c, req, err);
     if (r == 0)
-        r = check_files(c, req->options.link_remap, err);
+        r = check_files(c, err);
     if (r < 0)
         return r;
     r = sd_event_add_time_relative(c->agent->event, &k->timer, CLOCK_MONOTONIC, req->timeout_usec, 0, on_time, k);

@@ -29,8 +29,6 @@ static const struct flag {
     {"ext-unix-sk", offsetof(struct criu_options, ext_unix_sk), BOTH, "--ext-unix-sk", NULL},
     {"shell-job", offsetof(struct criu_options, shell_job), BOTH, "--shell-job", NULL},
     {"file-locks", offsetof(struct criu_options, file_locks), BOTH, "--file-locks", NULL},
-    {"auto-dedup", offsetof(struct criu_options, auto_dedup), D, NULL, "auto-dedup"},
-    {"link-remap", offsetof(struct criu_options, link_remap), D, NULL, "link-remap"},
 };
 
 /* Each option with a value. */
@@ -92,6 +90,12 @@ int criu_options_check(const struct criu_options *o, enum criu_operation op, str
         return err_set(err, EOPNOTSUPP,
                        "page-server is not possible: the guest reaches none; the images are written "
                        "to the host directly");
+    if (o->auto_dedup)
+        return err_set(err, EOPNOTSUPP, "auto-dedup is not possible: the guest cannot change older images");
+    /* The names that CRIU makes for it are gone when a dump leaves the processes alive, as each does here until its
+     * images are on the disk. */
+    if (o->link_remap)
+        return err_set(err, EOPNOTSUPP, "link-remap is not possible: what it makes does not outlive the dump");
     if (o->log_level && o->log_level != CRIU_LOG_LEVEL)
         return err_set(err, EOPNOTSUPP, "CRIU's log level is %d, crun does not let it be %u", CRIU_LOG_LEVEL,
                        o->log_level);

@@ -45,7 +45,7 @@ static bool device_has_image(unsigned major, unsigned minor) {
            (major == MISC_MAJOR && minor == TUN_MINOR);
 }
 
-const char *criu_scan_judge(const struct criu_file *f, bool link_remap) {
+const char *criu_scan_judge(const struct criu_file *f) {
     for (size_t i = 0; i < ARRAY_SIZE(kernel_objects); i++)
         if (strcmp(f->target, kernel_objects[i].target) == 0)
             return kernel_objects[i].reason;
@@ -57,8 +57,8 @@ const char *criu_scan_judge(const struct criu_file *f, bool link_remap) {
         return NULL;
     if (S_ISREG(f->mode) && f->links == 0 && f->size > CRIU_GHOST_LIMIT)
         return "a deleted file is open that is too large to be kept in the images";
-    if (S_ISREG(f->mode) && f->links > 0 && !link_remap)
-        return "a file is open whose name was deleted while it has others (link-remap allows it)";
+    if (S_ISREG(f->mode) && f->links > 0)
+        return "a file is open whose name was deleted while it has others";
     return NULL;
 }
 
@@ -83,7 +83,6 @@ bool criu_scan_has_mount(const char *mountinfo, int id) {
 }
 
 struct scan {
-    bool link_remap;
     size_t fds, findings;
     struct err *err;
 };
@@ -136,7 +135,7 @@ static void look_at(struct scan *s, pid_t pid, int proc, int dir, const char *na
                           .size = sx.stx_size,
                           .links = sx.stx_nlink,
                           .on_mount = is_deleted(target) && is_on_mount(proc, name, mountinfo)};
-    const char *reason = criu_scan_judge(&f, s->link_remap);
+    const char *reason = criu_scan_judge(&f);
     if (reason)
         found(s, pid, name, target, reason);
 }
@@ -160,8 +159,8 @@ static void scan_process(struct scan *s, pid_t pid) {
         }
 }
 
-int criu_scan(const pid_t *pids, size_t n, bool link_remap, struct err *err) {
-    struct scan s = {.link_remap = link_remap, .err = err};
+int criu_scan(const pid_t *pids, size_t n, struct err *err) {
+    struct scan s = {.err = err};
     for (size_t i = 0; i < n && s.fds < CRIU_SCAN_FDS_MAX; i++)
         scan_process(&s, pids[i]);
     if (s.findings > CRIU_SCAN_NAMED_MAX)

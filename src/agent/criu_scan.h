@@ -25,7 +25,7 @@ struct criu_file {
 };
 
 /* Why it cannot be dumped, or NULL. */
-const char *criu_scan_judge(const struct criu_file *f, bool link_remap);
+const char *criu_scan_judge(const struct criu_file *f);
 
 /* The mount's number in the text of /proc/PID/fdinfo/N; -1 if it has none. */
 int criu_scan_mount_id(const char *fdinfo);
@@ -35,4 +35,4 @@ bool criu_scan_has_mount(const char *mountinfo, int id);
 
 /* Looks at the open files of n processes. -EBUSY with pids, paths and reasons when there is something; a process
  * that has ended meanwhile is none. */
-int criu_scan(const pid_t *pids, size_t n, bool link_remap, struct err *err);
+int criu_scan(const pid_t *pids, size_t n, struct err *err);

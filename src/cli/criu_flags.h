@@ -25,7 +25,7 @@ struct criu_flags {
         CRIU_ROW(OPTION_FLAG, type, ext_unix_sk, "ext-unix-sk", "allow external unix sockets"),                        \
         CRIU_ROW(OPTION_FLAG, type, shell_job, "shell-job", "allow shell jobs"),                                       \
         CRIU_ROW(OPTION_FLAG, type, file_locks, "file-locks", "handle file locks"),                                    \
-        CRIU_ROW(OPTION_FLAG, type, auto_dedup, "auto-dedup", "drop pages from older images as newer ones have them"), \
+        CRIU_ROW(OPTION_FLAG, type, auto_dedup, "auto-dedup", "refused: older images are read-only for the guest"),    \
         CRIU_ROW(OPTION_FLAG, type, lazy_pages, "lazy-pages", "refused: the guest reaches no page server"),            \
         CRIU_ROW(OPTION_TEXT, type, manage_cgroups_mode, "manage-cgroups-mode",                                        \
                  "cgroups mode: soft|full|strict|ignore (default: soft)"),                                             \

@@ -6,8 +6,8 @@
 #define FULL_DUMP                                                                                                      \
     {                                                                                                                  \
         .tcp_established = true, .tcp_skip_in_flight = true, .tcp_close = true, .ext_unix_sk = true,                   \
-        .shell_job = true, .file_locks = true, .auto_dedup = true, .link_remap = true, .manage_cgroups_mode = "soft",  \
-        .network_lock = "nftables", .log_level = CRIU_LOG_LEVEL                                                        \
+        .shell_job = true, .file_locks = true, .manage_cgroups_mode = "soft", .network_lock = "nftables",              \
+        .log_level = CRIU_LOG_LEVEL                                                                                    \
     }
 
 static bool has(const struct strv *v, const char *s) {
@@ -42,8 +42,7 @@ static void test_dump(void **state) {
     for (size_t i = 0; i < ARRAY_SIZE(wanted); i++)
         assert_true(has(&argv, wanted[i]));
     criu_options_conf(&o, CRIU_DUMP, conf);
-    assert_string_equal(conf,
-                        "skip-in-flight\ntcp-close\nauto-dedup\nlink-remap\nempty-ns net\nghost-limit 67108864\n");
+    assert_string_equal(conf, "skip-in-flight\ntcp-close\nempty-ns net\nghost-limit 67108864\n");
 }
 
 static void test_nothing(void **state) {
@@ -93,8 +92,8 @@ static void test_refused(void **state) {
     refused(&(struct criu_options){.manage_cgroups_mode = "none"}, CRIU_DUMP, EINVAL, "manage-cgroups-mode");
     refused(&(struct criu_options){.network_lock = "x\nghost"}, CRIU_DUMP, EINVAL, "network-lock");
     refused(&(struct criu_options){.empty_ns = ns, .n_empty_ns = 2}, CRIU_RESTORE, EOPNOTSUPP, "mount");
-    refused(&(struct criu_options){.auto_dedup = true}, CRIU_RESTORE, EOPNOTSUPP, "auto-dedup");
-    refused(&(struct criu_options){.link_remap = true}, CRIU_RESTORE, EOPNOTSUPP, "link-remap");
+    refused(&(struct criu_options){.auto_dedup = true}, CRIU_DUMP, EOPNOTSUPP, "auto-dedup");
+    refused(&(struct criu_options){.link_remap = true}, CRIU_DUMP, EOPNOTSUPP, "link-remap");
     refused(&(struct criu_options){.tcp_skip_in_flight = true}, CRIU_RESTORE, EOPNOTSUPP, "tcp-skip-in-flight");
 }
 

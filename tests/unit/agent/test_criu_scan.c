@@ -6,38 +6,36 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
-static bool bad(struct criu_file f, bool link_remap) {
-    return criu_scan_judge(&f, link_remap);
+static bool bad(struct criu_file f) {
+    return criu_scan_judge(&f);
 }
 
 static void test_judge(void **state) {
     (void)state;
     const uint64_t large = CRIU_GHOST_LIMIT + 1;
-    assert_false(bad((struct criu_file){.target = "/a", .mode = S_IFREG, .links = 1, .size = large}, false));
-    assert_false(bad((struct criu_file){.target = "pipe:[1]", .mode = S_IFIFO}, false));
-    assert_false(bad((struct criu_file){.target = "anon_inode:[eventpoll]"}, false));
-    assert_true(bad((struct criu_file){.target = "anon_inode:[io_uring]"}, true));
-    assert_true(bad((struct criu_file){.target = "anon_inode:bpf-prog"}, true));
+    assert_false(bad((struct criu_file){.target = "/a", .mode = S_IFREG, .links = 1, .size = large}));
+    assert_false(bad((struct criu_file){.target = "pipe:[1]", .mode = S_IFIFO}));
+    assert_false(bad((struct criu_file){.target = "anon_inode:[eventpoll]"}));
+    assert_true(bad((struct criu_file){.target = "anon_inode:[io_uring]"}));
+    assert_true(bad((struct criu_file){.target = "anon_inode:bpf-prog"}));
     /* Devices. */
-    assert_true(bad((struct criu_file){.target = "/dev/vda", .mode = S_IFBLK, .major = 254}, true));
-    assert_true(bad((struct criu_file){.target = "/dev/fuse", .mode = S_IFCHR, .major = 10, .minor = 229}, true));
-    assert_false(bad((struct criu_file){.target = "/dev/net/tun", .mode = S_IFCHR, .major = 10, .minor = 200}, true));
-    assert_false(bad((struct criu_file){.target = "/dev/null", .mode = S_IFCHR, .major = 1, .minor = 3}, true));
-    assert_false(bad((struct criu_file){.target = "/dev/pts/0", .mode = S_IFCHR, .major = 136}, true));
-    assert_false(bad((struct criu_file){.target = "/dev/ptmx", .mode = S_IFCHR, .major = 5, .minor = 2}, true));
-    /* Deleted files: small ones are kept in the images; those with other names need link-remap. */
+    assert_true(bad((struct criu_file){.target = "/dev/vda", .mode = S_IFBLK, .major = 254}));
+    assert_true(bad((struct criu_file){.target = "/dev/fuse", .mode = S_IFCHR, .major = 10, .minor = 229}));
+    assert_false(bad((struct criu_file){.target = "/dev/net/tun", .mode = S_IFCHR, .major = 10, .minor = 200}));
+    assert_false(bad((struct criu_file){.target = "/dev/null", .mode = S_IFCHR, .major = 1, .minor = 3}));
+    assert_false(bad((struct criu_file){.target = "/dev/pts/0", .mode = S_IFCHR, .major = 136}));
+    assert_false(bad((struct criu_file){.target = "/dev/ptmx", .mode = S_IFCHR, .major = 5, .minor = 2}));
+    /* Deleted files: small ones are kept in the images; not those with other names. */
     struct criu_file f = {.target = "/a (deleted)", .mode = S_IFREG, .on_mount = true};
-    assert_false(bad(f, false));
+    assert_false(bad(f));
     f.size = large;
-    assert_true(bad(f, false));
-    assert_true(bad(f, true));
+    assert_true(bad(f));
     f.links = 1;
-    assert_true(bad(f, false));
-    assert_false(bad(f, true));
+    assert_true(bad(f));
     f.on_mount = false; /* a memfd */
-    assert_false(bad(f, false));
+    assert_false(bad(f));
     f = (struct criu_file){.target = " (deleted)", .mode = S_IFREG, .links = 1, .on_mount = true};
-    assert_false(bad(f, false));
+    assert_false(bad(f));
 }
 
 static void test_parse(void **state) {
@@ -66,16 +64,15 @@ static void test_scan(void **state) {
     cleanup_fd int small = openat(t->fd, "small", O_RDONLY | O_CLOEXEC);
     cleanup_fd int memory = memfd_create("memory", MFD_CLOEXEC);
     assert_true(linked >= 0 && small >= 0 && memory >= 0);
-    assert_int_equal(criu_scan(pids, 2, false, &err), 0);
+    assert_int_equal(criu_scan(pids, 2, &err), 0);
     tmpdir_remove(t, "small");
-    assert_int_equal(criu_scan(pids, 2, false, &err), 0);
+    assert_int_equal(criu_scan(pids, 2, &err), 0);
     tmpdir_remove(t, "file\x1b");
-    assert_int_equal(criu_scan(pids, 2, false, &err), -EBUSY);
+    assert_int_equal(criu_scan(pids, 2, &err), -EBUSY);
     char want[160];
     snprintf(want, sizeof(want), "pid %d, fd %d, %s/file? (deleted)", (int)getpid(), linked, t->path);
     if (!strstr(err.msg, want))
         fail_msg("no \"%s\" in: %s", want, err.msg);
-    assert_int_equal(criu_scan(pids, 2, true, &err), 0);
 }
 
 /* Many findings are counted, not listed. */
@@ -89,7 +86,7 @@ static void test_many(void **state) {
     for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
         fds[i] = openat(t->fd, "file", O_RDONLY | O_CLOEXEC);
     tmpdir_remove(t, "file");
-    assert_int_equal(criu_scan(&pid, 1, false, &err), -EBUSY);
+    assert_int_equal(criu_scan(&pid, 1, &err), -EBUSY);
     assert_non_null(strstr(err.msg, "and 3 more"));
     for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
         close(fds[i]);
@@ -104,7 +101,7 @@ static void test_io_uring(void **state) {
     cleanup_fd int fd = (int)syscall(SYS_io_uring_setup, 4, params);
     if (fd < 0)
         skip(); /* this kernel, or its policy, has none */
-    assert_int_equal(criu_scan(&pid, 1, false, &err), -EBUSY);
+    assert_int_equal(criu_scan(&pid, 1, &err), -EBUSY);
     assert_non_null(strstr(err.msg, "io_uring"));
 }
 
