@@ -13,9 +13,9 @@
 /* Makes a network namespace with lo up, for a container to come. Returns an fd of it, the caller's. */
 int namespaces_make_spare(struct err *err);
 
-/* Puts a network namespace at DIR/<id>/net: *spare, an fd that is taken, or (-1) a new one. lo is up, and those settings
- * of `sysctls` (as linux.sysctl of the OCI runtime specification; NULL: none) are made that are of the network; one that
- * cannot be set is a warning. Nothing is left on failure. */
+/* Puts a network namespace at DIR/<id>/net: *spare, an fd that is taken, or (-1) a new one. lo is up, and those
+ * settings of `sysctls` (as linux.sysctl of the OCI runtime specification; NULL: none) are made that are of the
+ * network; one that cannot be set is a warning. Nothing is left on failure. */
 int namespaces_make_network(const char *dir, const char *id, const json_t *sysctls, int *spare, struct err *err);
 
 /* Mounts those of pid at DIR/<id>/{ipc,net,pid,uts}, in the place of a network that was made. Nothing is left on

@@ -127,8 +127,8 @@ static int settle(void *userdata) {
     t = step_done("dropped caches", t);
     if (r == 0 && w->for_template) {
         caches_warm(w->agent->crun.path);
-        r = caches_shrink(&w->err);
         caches_settle();
+        r = caches_shrink(&w->err);
         (void)step_done("made memory small", t);
     }
     return r < 0;
@@ -256,7 +256,7 @@ static int begin(struct agent *a, uint64_t timeout_usec, struct err *err) {
     return r < 0 ? err_errno(err, -r, "cannot watch %s", path) : cgroup_freeze(s->cgroup_fd, true, err);
 }
 
-/* What the first container of every copy needs. Without, it makes it itself. */
+/* For the first container that may not change its network; without, it is made then. */
 static void make_ahead(struct agent *a) {
     struct err err = ERR_INIT;
     if (a->spare_network < 0 && (a->spare_network = namespaces_make_spare(&err)) < 0) {

@@ -35,6 +35,7 @@ static int stay(const struct cli *cli, struct attach *a, uint32_t *ret_status, s
         r = call_attach(a->session, a->id, a->exec_id, &a->io->pass, false, err);
     if (r < 0)
         return r;
+    a->io->pass.width = a->io->pass.height = 0; /* its terminal has the size of whoever had it before */
     io_passed(a->io);
     r = attach_run(a, err);
     if (r == 0)

@@ -7,7 +7,8 @@ struct options {
 };
 
 static const struct option_row rows[] = {
-    OPTION(OPTION_TEXT, struct options, attend.exec_id, "exec", 0, "a process of exec, by its PID in `stasis ps` or its id"),
+    OPTION(OPTION_TEXT, struct options, attend.exec_id, "exec", 0,
+           "a process of exec, by its PID in `stasis ps` or its id"),
     OPTION(OPTION_TEXT, struct options, attend.detach_keys, "detach-keys", 0,
            "keys that leave it running, \"\" for none (default: \"" DETACH_KEYS_DEFAULT "\")"),
     OPTION(OPTION_FLAG, struct options, attend.no_stdin, "no-stdin", 0, "do not connect stdin"),

@@ -12,16 +12,19 @@
 struct search {
     const char *wanted;
     char *ret, list[LIST_MAX];
-    bool found;
+    bool found, by_pid;
 };
 
 static void look_at(struct search *f, const char *exec_id, uint32_t pid) {
     char number[16];
     size_t at = strlen(f->list);
     snprintf(number, sizeof(number), "%u", pid);
-    if (strcmp(f->wanted, exec_id) == 0 || strcmp(f->wanted, number) == 0) {
+    bool same = strcmp(f->wanted, exec_id) == 0;
+    /* Clients of containerd may call an exec by a number, which is then meant. */
+    if (same || (strcmp(f->wanted, number) == 0 && !f->found)) {
         snprintf(f->ret, ID_MAX + 1, "%s", exec_id);
         f->found = true;
+        f->by_pid = !same;
     }
     snprintf(f->list + at, sizeof(f->list) - at, "%s%s (PID %s)", at ? ", " : "", exec_id, number);
 }
@@ -33,7 +36,7 @@ int find_exec(struct session *s, const char *id, const char *wanted, char ret[ID
     int r = task_pids(s, id, &pids, err);
     if (r < 0)
         return r;
-    for (size_t i = 0; !f.found && i < pids->n_processes; i++) {
+    for (size_t i = 0; (!f.found || f.by_pid) && i < pids->n_processes; i++) {
         const Containerd__Task__V2__ProcessInfo *p = pids->processes[i];
         Containerd__Runc__V1__ProcessDetails *details =
             p->info ? containerd__runc__v1__process_details__unpack(NULL, p->info->value.len, p->info->value.data)

@@ -7,7 +7,7 @@
 #include "cli/session.h"
 
 /*
- * ret: the id of the exec that `wanted` is, its id or the pid that `stasis ps` shows. Fails with -ENOENT and what there is
- * when it is neither; one that has ended is known by its id only.
+ * ret: the id of the exec that `wanted` is, its id or the pid that `stasis ps` shows. Fails with -ENOENT and what there
+ * is when it is neither; one that has ended is known by its id only.
  */
 int find_exec(struct session *s, const char *id, const char *wanted, char ret[ID_MAX + 1], struct err *err);

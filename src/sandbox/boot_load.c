@@ -118,9 +118,8 @@ static void on_filled(void *userdata, const struct err *err) {
 static int check_device(const struct boot *b, struct err *err) {
     uint8_t digest[MANIFEST_DIGEST_SIZE];
     uint64_t size = 0;
-    /* Apart from the fd that QEMU reads, whose place must stay. */
-    cleanup_fd int fd = path_open_beneath(b->source_fd, MANIFEST_DEVICE, O_RDONLY, 0, err);
-    int r = fd < 0 ? fd : manifest_digest_file(fd, &size, digest, err);
+    /* The file that QEMU gets, whatever has its name by now; its place stays. */
+    int r = manifest_digest_file(b->device_fd, &size, digest, err);
     if (r < 0)
         return r;
     if (size != b->manifest.device_size || memcmp(digest, b->manifest.device_sha256, sizeof(digest)) != 0)

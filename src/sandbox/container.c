@@ -13,7 +13,9 @@
 static void on_init_exited(struct process *p) {
     struct container *c = process_container(p);
     sandbox_mark(c->sb, "exited");
-    (void)lifecycle_move(&container_lifecycle, &c->state, CONTAINER_STOPPED, c->id, NULL);
+    /* The end of a delete, which kills what has never been started, says itself what became of the container. */
+    if (c->state != CONTAINER_DELETING)
+        (void)lifecycle_move(&container_lifecycle, &c->state, CONTAINER_STOPPED, c->id, NULL);
     sandbox_save(c->sb);
 }
 

@@ -276,8 +276,8 @@ static void handle_close_io(struct ttrpc_request *req, const ProtobufCMessage *m
     ttrpc_reply(req, NULL);
 }
 
-/* containerd asks this first of every task it finds when it starts. For one that does not exist it must not get an
- * answer: it would hold the connection, and so keep a sandbox alive into which no container ever comes, because the
+/* containerd asks this first of every task it finds when it starts. For one that does not exist it must be refused:
+ * it would hold the connection, and so keep a sandbox alive into which no container ever comes, because the
  * containerd that was to create it is gone. */
 static void handle_connect(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata) {
     struct service *s = userdata;

@@ -110,6 +110,24 @@ static void test_abandoned(void **state) {
     assert_int_equal(s->g->a.snapshot.state, SNAPSHOT_NONE);
 }
 
+/* A template's copies have a network for their first container. */
+static void test_made_ahead(void **state) {
+    struct snap *s = *state;
+    struct outcome o = {0};
+    struct stat own, ahead;
+    assert_int_equal(freeze(s, false, 60 * USEC_PER_SEC, &o, NULL), 0);
+    snapshot_void(&s->g->a);
+    assert_int_equal(s->g->a.spare_network, -1);
+    for (int i = 0; i < 2; i++) { /* and one is enough */
+        assert_int_equal(freeze(s, true, 60 * USEC_PER_SEC, &o, NULL), 0);
+        snapshot_void(&s->g->a);
+    }
+    assert_int_equal(stat("/proc/self/ns/net", &own), 0);
+    assert_int_equal(fstat(s->g->a.spare_network, &ahead), 0);
+    assert_int_not_equal(own.st_ino, ahead.st_ino);
+    fd_close(s->g->a.spare_network);
+}
+
 /* In the frozen state output stays in its pipe, and an end is told to nobody; both come with the thaw. */
 static void test_held(void **state) {
     struct snap *s = *state;
@@ -151,8 +169,8 @@ static void test_no_entropy(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        SNAP_TEST(test_busy), SNAP_TEST(test_timeout),    SNAP_TEST(test_abandoned),
-        SNAP_TEST(test_held), SNAP_TEST(test_no_entropy),
+        SNAP_TEST(test_busy),       SNAP_TEST(test_timeout), SNAP_TEST(test_abandoned),
+        SNAP_TEST(test_made_ahead), SNAP_TEST(test_held),    SNAP_TEST(test_no_entropy),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
