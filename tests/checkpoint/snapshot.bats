@@ -29,6 +29,8 @@ teardown() {
 # try WORKLOAD… : saved, source gone, restored under another id, checked; twice.
 try() {
     pack "$N" "$@"
+    edit "$T/$N" '.linux.devices += [{path: "/dev/fuse", type: "c", major: 10, minor: 229, fileMode: 438, uid: 0, gid: 0}] |
+        .linux.resources.devices += [{allow: true, type: "c", major: 10, minor: 229, access: "rwm"}]'
     run_detached "$N"
     pack_set_up "$N"
     create --stop "$N" "$N-1"
@@ -52,8 +54,14 @@ try() {
 @test "memory: private, System V, POSIX, memfd" {
     try memory shared sysv
 }
-@test "files: open, mapped, on a tmpfs; a terminal" {
-    try tmpfs pty
+@test "files: open, mapped, on a tmpfs; a terminal; a device" {
+    FILES_DELETED=no try files tmpfs pty device
+}
+@test "inotify on the root" {
+    INOTIFY_AT=/w try inotify
+}
+@test "inotify on a volume" {
+    INOTIFY_AT=/volume try inotify
 }
 @test "established TCP, an io_uring" {
     try tcp io_uring

@@ -156,6 +156,59 @@ try() {
     all_pass "$N"
 }
 
+@test "on a terminal: how long a dump and the writing of an archive have taken so far" {
+    local at=$T/$N.tar.gz
+    MEMORY_MIB=256 pack "$N" memory
+    start_pack "$N" "$N"
+    # shows WORD COMMAND… : a line with the seconds.
+    shows() {
+        local word=$1
+        shift
+        timeout 300 python3 "$BATS_TEST_DIRNAME/../integration/pty_driver.py" "expect(b'$word: 1 s')" \
+            "$STASIS" --root "$R" "$@" | tail -n 1 | grep -q '^exit 0$'
+    }
+    shows "checkpointing $N" checkpoint --leave-running --image-path "$T/images/$N" "$N"
+    shows "writing $at" checkpoint --export "$at" "$N"
+    stasis delete "$N"
+    stasis checkpoint inspect "$at" | grep -q '^restorable    yes$'
+}
+
+@test "an archive whose configuration asks for more than the request: it means nothing" {
+    local n mark=$T/$N-mark dir=$T/$N-archive
+    bundle_own_rootfs "$N"
+    # shellcheck disable=SC2016 # for the container's shell
+    args "$N" sh -c 'i=0; while :; do i=$((i + 1)); echo $i >/n.new; mv /n.new /n; sleep 0.1; done'
+    stasis run --detach --bundle "$T/$N" "$N" >"$T/$N.out" 2>&1 </dev/null
+    reached() { [ "$(cat "$T/$N/rootfs/n" 2>/dev/null || echo 0)" -gt "$1" ]; }
+    wait_until 60 reached 5
+    stasis checkpoint --export "$T/$N.tar" "$N"
+    gone "$N"
+    n=$(cat "$T/$N/rootfs/n")
+    mkdir "$dir"
+    tar -C "$dir" -xf "$T/$N.tar"
+    jq --arg mark "$mark" '.hooks = ([("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop") |
+            {(.): [{path: "/bin/touch", args: ["touch", $mark]}]}] | add) |
+        .mounts += [{destination: "/of-the-host", type: "bind", source: "/etc", options: ["rbind", "rw"]}] |
+        .root.path = "/" | .process.args = ["/bin/false"] | .process.capabilities.bounding += ["CAP_SYS_ADMIN"] |
+        .linux.devices = [{path: "/dev/disk", type: "b", major: 254, minor: 0, fileMode: 438, uid: 0, gid: 0}] |
+        .linux.resources.devices = [{allow: true, access: "rwm"}] | .linux.cgroupsPath = "/../../evil" |
+        .annotations = {"io.stasis.vm.memory": "1T", "run.oci.keep_original_groups": "1"}' \
+        "$dir/spec.dump" >"$dir/spec.new"
+    mv "$dir/spec.new" "$dir/spec.dump"
+    jq '.id = "../../evil" | .name = "/evil" | .runtime = "/bin/false"' "$dir/config.dump" >"$dir/config.new" 2>/dev/null &&
+        mv "$dir/config.new" "$dir/config.dump"
+    tar -C "$dir" -cf "$T/$N.tar" .
+    stasis restore --detach --bundle "$T/$N" --import "$T/$N.tar" "$N" >"$T/$N.out" 2>&1 </dev/null || {
+        cat "$T/$N.out"
+        false
+    }
+    wait_until 60 reached "$n"
+    stasis exec "$N" sh -c 'test ! -e /of-the-host && test ! -e /dev/disk && test -e /bin/busybox'
+    ! stasis exec "$N" sh -c 'mknod /disk b 254 0 && head -c 1 /disk' || false
+    stasis delete --force "$N"
+    [ ! -e "$mark" ] && [ ! -e "$T/$N/rootfs$mark" ]
+}
+
 @test "a terminal: goes on with it, on a new one" {
     bundle "$N" '.process.terminal = true'
     args "$N" sh

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: Apache-2.0
-# A snapshot whose disk fails: every call of the daemon and its processes that writes to it fails once, and the disk is
+# A snapshot, and a checkpoint, whose disk fails: every call of the daemon and its processes that writes to it fails once, and the disk is
 # full at every stage. tests/integration/faults_snapshot.bats has the steps, one each, with every change.
 bats_require_minimum_version 1.5.0
 load ../integration/helpers
@@ -64,14 +64,27 @@ judge() {
         [ "$status" = 0 ] && stasis snapshot verify x && stasis snapshot rm x
     fi
 }
-# each CALL N… : the N-th such call fails; the last of them is one too many.
+attempt_checkpoint() {
+    run stasis checkpoint --leave-running --image-path "$T/images/c" --work-path "$T/work" src
+}
+judge_checkpoint() {
+    echo "$output"
+    counts src "$(in_root src n)"
+    if grep -q INJECTED "$T/calls"; then
+        [ "$status" = 1 ] && [[ $output == *"Input/output error"* ]] && [ -z "$(ls -A "$T/images")" ]
+    else
+        [ "$status" = 0 ] && [ -s "$T/images/c/inventory.img" ]
+    fi
+    rm -rf "$T/images/c"
+}
+# each CALL N… : the N-th such call fails; the last of them is one too many. WHAT: "" for a snapshot, or _checkpoint.
 each() {
     local call=$1 n hit=0
     shift
     for n; do
         echo "-- $call $n"
-        with_error "$call" "$n" attempt
-        judge
+        with_error "$call" "$n" "attempt${WHAT-}"
+        "judge${WHAT-}"
         grep -q INJECTED "$T/calls" || break
         hit=$((hit + 1))
     done
@@ -90,6 +103,13 @@ each() {
     each write $(seq 10)
     each syncfs 1 2 3
     each fsync 1 2 3
+    each renameat2 1 2 3
+}
+@test "an I/O error at each step of a checkpoint that makes it last" {
+    mkdir "$T/images"
+    WHAT=_checkpoint
+    each renameat 1 2 9 1000
+    each fsync 1 2 9 $(seq 14 60)
     each renameat2 1 2 3
 }
 @test "a disk that is full, whichever write finds it so" {

@@ -16,7 +16,8 @@ pack() {
         {destination: "/workloads", type: "bind", source: "'"$STASIS_OUT"'/workloads", options: ["rbind", "ro"]},
         {destination: "/volume", type: "bind", source: "'"$dir"'/volume", options: ["rbind", "rw"]},
         {destination: "/tmpfs", type: "tmpfs", source: "tmpfs", options: ["mode=1777"]}]' \
-        '.process.cwd = "/w"' '.process.env += ["MEMORY_MIB='"${MEMORY_MIB:-16}"'"]' \
+        '.process.cwd = "/w"' '.process.env += ["MEMORY_MIB='"${MEMORY_MIB:-16}"'", "FILES_DELETED='"${FILES_DELETED:-yes}"'",
+            "INOTIFY_AT='"${INOTIFY_AT:-/tmpfs}"'"]' \
         '.process.capabilities[] += ["CAP_SETUID", "CAP_SETGID", "CAP_CHOWN", "CAP_IPC_LOCK", "CAP_FSETID", "CAP_SYS_NICE"]'
     mkdir "$dir/volume" "$dir/rootfs/w"
     args "$name" /workloads/runner "$@"

@@ -140,6 +140,14 @@ teardown() { containerd_test_teardown; }
     remove "$ID"
 }
 
+@test "the VM of a task is a copy of the template, which the first one makes" {
+    [[ $RUNTIME == *stasis* ]] || skip "$RUNTIME has no VM"
+    start "$ID" sleep 1000
+    start "$ID-2" sleep 1000
+    grep -q 'timing: filled' "$R/$ID-2/log"
+    remove "$ID" "$ID-2"
+}
+
 @test "ps: the init process and an exec'd one with its id" {
     start "$ID" sleep 1000
     [ "$(ctr task ps "$ID" | awk 'NR > 1 && $1 > 0' | wc -l)" = 1 ]

@@ -4,6 +4,7 @@
 bats_require_minimum_version 1.5.0
 load helpers
 load containerd
+load pod
 setup_file() { containerd_setup; }
 teardown_file() { containerd_teardown; }
 setup() {
@@ -15,39 +16,6 @@ teardown() { containerd_test_teardown; }
 stasis_only() {
     [[ $RUNTIME == *stasis* ]] || skip "$RUNTIME has no VM"
 }
-CRI=io.kubernetes.cri
-# sandbox ID [OPTION…] : a pod's first container, which only sleeps.
-sandbox() {
-    local id=$1
-    shift
-    ctr_run -d --annotation $CRI.container-type=sandbox --annotation "$CRI.sandbox-id=$id" "$@" -- "$id" sleep 10000 \
-        </dev/null >/dev/null 2>&1
-}
-# member SANDBOX [OPTION…] -- ID ARG… : a container of the pod, in the namespaces that pods share.
-member() {
-    local pod=$1 pid
-    shift
-    pid=$(task_pid "$pod")
-    ctr_run -d --annotation $CRI.container-type=container --annotation "$CRI.sandbox-id=$pod" \
-        --with-ns "network:/proc/$pid/ns/net" --with-ns "ipc:/proc/$pid/ns/ipc" --with-ns "uts:/proc/$pid/ns/uts" "$@" \
-        </dev/null
-}
-# ns ID NAMES… : what the container's init process has, one a line.
-ns() {
-    local id=$1
-    shift
-    ex "$id" readlink "${@/#//proc/self/ns/}"
-}
-boot_id() {
-    ex "$1" cat /proc/sys/kernel/random/boot_id
-}
-shims() {
-    pgrep -fc -- "containerd-shim-.* -address $CTR_ADDRESS" || true
-}
-vms() {
-    find "$R" -mindepth 2 -maxdepth 2 -name state.json | wc -l
-}
-
 @test "a pod is one VM and one daemon: its members share what the spec says and nothing else" {
     sandbox "$POD"
     member "$POD" -- a sh -c 'while :; do echo from-a | nc -l -p 8080; done'

@@ -229,6 +229,21 @@ restore() {
     restore_fails panic
     hit agent.restored
     no_fault
+    # QEMU killed, then virtiofsd, while crun is about to restore.
+    local process
+    for process in QEMU virtiofsd; do
+        fault agent.crun hold
+        restore c1 >"$T/background" 2>&1 3>&- &
+        PID=$!
+        wait_until 120 hit agent.crun
+        # shellcheck disable=SC2046
+        set -- $(sandbox_pids c1)
+        [ "$process" = QEMU ] && kill -KILL "$2" || kill -KILL "$3"
+        its_error "$process"
+        no_fault
+        [ ! -e "$R/c1" ]
+        wait_until 10 no_processes_left
+    done
 }
 
 @test "a checkpoint that lost a file: CRIU's reason, and nothing is left; with the file it is restored" {

@@ -250,7 +250,7 @@ send(b"exit 3\n")' "$STASIS" --root "$R" --config "$CONF" run --bundle "$T/t" t 
 
 @test "attach: an exec'd process by its pid, its terminal, which may be left and taken again; nothing is typed into it" {
     local exec
-    bundle x
+    bundle x '.mounts += [{destination: "/tmp", type: "tmpfs", source: "tmpfs", options: ["mode=1777"]}]'
     args x sleep 100000
     run_detached x
     mkfifo "$T/x.in"
@@ -259,7 +259,7 @@ send(b"exit 3\n")' "$STASIS" --root "$R" --config "$CONF" run --bundle "$T/t" t 
     wait_until 60 grep -qx first "$T/x.out"
     cli=$(python3 -c 'import sys; print(sys.argv[1:])' "$STASIS" --root "$R" --config "$CONF")
     timeout 300 python3 "$BATS_TEST_DIRNAME/pty_driver.py" \
-        'expect(b"# "); send(b"y=6\n"); expect(b"# "); until('"$cli"' + ["snapshot", "create", "-q", "--stop", "x", "execs"], b"execs")' \
+        'resize(24, 80); expect(b"# "); send(b"y=6\n"); expect(b"# "); until('"$cli"' + ["snapshot", "create", "-q", "--stop", "x", "execs"], b"execs")' \
         "$STASIS" --root "$R" --config "$CONF" exec --tty x sh | tail -n 1 | grep -q '^exit 137$'
     exec 7>&-
     gone x
@@ -272,8 +272,9 @@ send(b"exit 3\n")' "$STASIS" --root "$R" --config "$CONF" run --bundle "$T/t" t 
     [ "$status" = 6 ] && [ "$output" = "second word" ]
     exec=$(stasis ps --format json x | jq .[1])
     timeout 300 python3 "$BATS_TEST_DIRNAME/pty_driver.py" \
-        'send(b"echo $((y + 1)) $(stty size)\n"); expect(b"7 30 100"); send(b"z=8; sleep 1; echo f$((z))\n"); expect(b"f$((z))"); send(b"\x10\x11")' \
+        'send(b"echo $((y + 1)) $(stty size)\n"); expect(b"7 30 100"); send(b"z=8; until [ -e /tmp/go ]; do sleep 0.1; done; echo f$((z))\n"); expect(b"f$((z))"); send(b"\x10\x11")' \
         "$STASIS" --root "$R" --config "$CONF" attach --exec "$exec" x | tail -n 1 | grep -q '^exit 0$'
+    stasis exec x touch /tmp/go
     # Without stdin what is typed stays where it is.
     timeout 300 python3 "$BATS_TEST_DIRNAME/pty_driver.py" 'expect(b"f8"); send(b"exit 9\n\x03")' \
         "$STASIS" --root "$R" --config "$CONF" attach --no-stdin --sig-proxy=false --exec "$exec" x | tail -n 1 | grep -q '^exit 130$'

@@ -130,6 +130,15 @@ tidy() {
     booted small && made small
     [ "$(names | wc -w)" = 2 ]
     [[ $(names) == *tcg-192M-1cpu-* ]]
+    args b sh -c 'nproc; grep MemTotal /proc/meminfo'
+    start copy "$T/small.conf"
+    copied copy
+    machine_is() { awk -v cpus="$2" -v kib="$3" 'NR == 1 {c = $1} NR == 2 {m = $2}
+        END {exit !(c == cpus && m > kib * 0.6 && m <= kib)}' "$T/$1.out"; }
+    machine_is copy 1 $((192 * 1024))
+    start again
+    copied again
+    machine_is again 2 $((256 * 1024))
     start again
     copied again
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Open files, on the root file system and on the volume: offsets, flags, one shared by two descriptors and a child;
- * deleted ones; mappings, shared and private; a named pipe; an open directory.
+ * deleted ones (unless FILES_DELETED=no); mappings, shared and private; a named pipe; an open directory.
  */
 #include "workload.h"
 
@@ -24,6 +24,7 @@ struct place {
 static struct place places[2];
 static char pattern[SIZE];
 static unsigned rounds;
+static bool with_deleted;
 
 static int open_at(const struct place *p, const char *name, int flags) {
     char path[128];
@@ -44,8 +45,10 @@ static void set_up_at(struct place *p, const char *path) {
     must(write(p->fd, pattern, SIZE) == SIZE && lseek(p->fd, 1000, SEEK_SET) == 1000);
     must((p->twin = dup(p->fd)) >= 0);
     p->append = open_at(p, "log", O_CREAT | O_WRONLY | O_APPEND | O_NONBLOCK);
-    p->deleted = open_at(p, "deleted", O_CREAT | O_EXCL | O_RDWR);
-    must(write(p->deleted, pattern, SIZE) == SIZE && lseek(p->deleted, 5, SEEK_SET) == 5);
+    if (with_deleted) {
+        p->deleted = open_at(p, "deleted", O_CREAT | O_EXCL | O_RDWR);
+        must(write(p->deleted, pattern, SIZE) == SIZE && lseek(p->deleted, 5, SEEK_SET) == 5);
+    }
     p->fifo = open_at(p, "fifo", O_RDWR | O_NONBLOCK);
     must(write(p->fifo, "queued", 6) == 6);
     p->directory = open_at(p, ".", O_RDONLY | O_DIRECTORY);
@@ -55,6 +58,8 @@ static void set_up_at(struct place *p, const char *path) {
 }
 
 void set_up(void) {
+    const char *deleted = getenv("FILES_DELETED");
+    with_deleted = !deleted || strcmp(deleted, "no") != 0;
     pattern_fill(pattern, SIZE, 8);
     set_up_at(&places[0], "files");
     set_up_at(&places[1], "/volume/files");
@@ -69,10 +74,12 @@ static void check_at(struct place *p) {
     must(write(p->append, "line\n", 5) == 5);
     must(lseek(p->append, 0, SEEK_END) == 5 * ((off_t)rounds + 1));
 
-    struct stat st;
-    must(!fstat(p->deleted, &st) && st.st_size == SIZE && st.st_nlink == 0);
-    must(lseek(p->deleted, 0, SEEK_CUR) == 5 && pread(p->deleted, buf, SIZE, 0) == SIZE);
-    must(!memcmp(buf, pattern, SIZE));
+    if (with_deleted) {
+        struct stat st;
+        must(!fstat(p->deleted, &st) && st.st_size == SIZE && st.st_nlink == 0);
+        must(lseek(p->deleted, 0, SEEK_CUR) == 5 && pread(p->deleted, buf, SIZE, 0) == SIZE);
+        must(!memcmp(buf, pattern, SIZE));
+    }
     must(faccessat(p->directory, "deleted", F_OK, 0) < 0 && !faccessat(p->directory, "file", F_OK, 0));
 
     must(reads(p->fifo, "queued", 6) && read(p->fifo, buf, 1) < 0 && errno == EAGAIN);

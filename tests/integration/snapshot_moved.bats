@@ -1,0 +1,70 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: Apache-2.0
+# A snapshot that goes to another host: exported, removed, imported into another store, restored there.
+bats_require_minimum_version 1.5.0
+load helpers
+load snapshot
+setup_file() {
+    file_setup
+    snapshot_setup
+}
+teardown_file() {
+    file_teardown
+}
+setup() {
+    mkdir "$T/m"
+    bundle m '.mounts += [{destination: "/volume", type: "bind", source: "'"$T/m/volume"'", options: ["rbind", "rw"]}]'
+    mkdir "$T/m/upper" "$T/m/work" "$T/m/rootfs" "$T/m/volume" "$T/other"
+    mount -t overlay overlay -o "lowerdir=$ROOTFS,upperdir=$T/m/upper,workdir=$T/m/work" "$T/m/rootfs"
+    edit "$T/m" '.root.path = "rootfs"'
+}
+teardown() {
+    local id
+    for id in $("$STASIS" --root "$R" list -q); do
+        "$STASIS" --root "$R" delete --force "$id"
+    done
+    ! mountpoint -q "$T/m/rootfs" || umount "$T/m/rootfs"
+}
+
+elsewhere() {
+    CONF=$T/elsewhere.conf "$@"
+}
+
+@test "exported, removed, imported into another store: its mount must be allowed, then it goes on as a copy" {
+    local n saved before clock after
+    args m sh -c "echo of-the-first >/own; echo kept >/volume/kept; $COUNTER"
+    run_detached m
+    counts m
+    create --stop m moved
+    saved=$(date +%s)
+    n=$(in_root m n)
+    stasis delete --force m
+    stasis snapshot export --quiet moved "$T/moved.tar.zst"
+    [ "$(stat -c %a "$T/moved.tar.zst")" = 600 ]
+    stasis snapshot rm moved
+    # What the root stood on is not there any more either.
+    umount "$T/m/rootfs"
+    rm -rf "$T/m/upper" "$T/m/volume"
+
+    sed "s#^dir = .*#dir = $T/elsewhere#" "$CONF" >"$T/elsewhere.conf"
+    elsewhere stasis snapshot import "$T/moved.tar.zst"
+    elsewhere stasis snapshot verify moved
+    elsewhere fails "$T/m/volume" -- snapshot restore moved
+    later() { [ "$(date +%s)" -ge $((saved + 6)) ]; }
+    wait_until 20 later
+    elsewhere restore --allow-mount "$T/m/volume=$T/other" --id copy moved
+    # The guest did not see these seconds pass.
+    before=$(date +%s)
+    clock=$(stasis exec copy date +%s)
+    after=$(date +%s)
+    echo "between $before and $after the clock of the copy said $clock"
+    [ "$clock" -ge $((before - 2)) ] && [ "$clock" -le $((after + 2)) ]
+    counts copy "$n"
+    [ "$(stasis exec copy cat /own)" = of-the-first ]
+    [ "$(stasis exec copy hostname)" = copy ]
+    stasis exec copy sh -c 'test ! -e /volume/kept && echo here >/volume/new'
+    [ "$(cat "$T/other/new")" = here ]
+    stasis delete --force copy
+    elsewhere stasis snapshot rm moved
+    [ -z "$(ls -A "$T/elsewhere")" ]
+}
