@@ -15,14 +15,32 @@ ninja -C "$build" --quiet >"$build/ninja.log" 2>&1 || {
     cat "$build/ninja.log"
     exit 1
 }
+results=$out/fuzz.d
+rm -rf "$results"
+mkdir "$results"
+# fuzz TARGET : its output and its exit code, in files.
+fuzz() {
+    local name=${1##*/} status=0
+    local corpus=$out/corpus/$name seeds=(tests/fuzz/seeds/"$name")
+    mkdir -p "$corpus"
+    [ -d "${seeds[0]}" ] || seeds=()
+    "$1" -max_total_time="${STASIS_FUZZ_SECONDS:-4}" -timeout=10 -rss_limit_mb=1024 -artifact_prefix="$out/$name-" \
+        -verbosity=0 -print_final_stats=1 "$corpus" "${seeds[@]}" >"$results/$name" 2>&1 || status=$?
+    echo $status >"$results/$name.status"
+}
+result() {
+    cat "$1"
+    return "$(cat "$1.status")"
+}
+targets=()
 for target in "$build"/tests/fuzz/fuzz_*; do
     if [ ! -f "$target" ] || [ ! -x "$target" ]; then continue; fi
-    name=${target##*/}
-    corpus=$out/corpus/$name
-    mkdir -p "$corpus"
-    seeds=(tests/fuzz/seeds/"$name")
-    [ -d "${seeds[0]}" ] || seeds=()
-    check "fuzz $name" "$target" -max_total_time="${STASIS_FUZZ_SECONDS:-4}" -timeout=10 -rss_limit_mb=1024 \
-        -artifact_prefix="$out/$name-" -verbosity=0 -print_final_stats=1 "$corpus" "${seeds[@]}"
+    targets+=("$target")
+    while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do wait -n; done
+    fuzz "$target" &
+done
+wait
+for target in "${targets[@]}"; do
+    check "fuzz ${target##*/}" result "$results/${target##*/}"
 done
 summary fuzz
