@@ -100,13 +100,14 @@ def first_in_guest(name):
     """Milliseconds of crun's restore, the first of a new guest."""
     with open(f"{BUNDLE}/config.json") as f:
         spec = json.load(f)
-    spec["process"]["args"] = ["sleep", "1000"]
+    spec["process"]["args"] = ["/work", "1", "0"]
     spec["mounts"].append({"destination": "/images", "type": "bind", "source": f"{IMAGES}/{name}", "options": ["rbind", "ro"]})
     os.makedirs(f"{work}/first-restore", exist_ok=True)
     with open(f"{work}/first-restore/config.json", "w") as f:
         json.dump(spec, f)
     stasis("run", "--detach", "--bundle", f"{work}/first-restore", "guest", config=warm, stdout=subprocess.DEVNULL,
            stderr=subprocess.DEVNULL)
+    stasis("pause", "guest")
     took = in_guest(GUEST_FIRST, "guest")
     stasis("delete", "--force", "guest")
     return took
