@@ -4,14 +4,14 @@
 bats_require_minimum_version 1.5.0
 load ../integration/helpers
 load ../integration/containerd
+load ../integration/ctr_snapshot
 load ../integration/pod
 setup_file() {
     containerd_setup
-    printf '%s\n' '[snapshot]' "dir = $T/snapshots" >"$T/conf"
-    mkdir "$T/cli"
+    copies_setup
 }
 teardown_file() {
-    rm -rf "$T/snapshots"
+    copies_teardown
     containerd_teardown
 }
 setup() {
@@ -19,22 +19,8 @@ setup() {
     POD=pod$BATS_TEST_NUMBER
 }
 teardown() {
-    local id
-    for id in $(ours list -q); do ours delete --force "$id"; done
+    copies_deleted
     containerd_test_teardown
-}
-
-ours() {
-    timeout --foreground 200 "$STASIS" --root "$T/cli" --config "$T/conf" "$@"
-}
-theirs() {
-    timeout --foreground 200 "$STASIS" --root "$R" --config "$T/conf" "$@" </dev/null
-}
-# shellcheck disable=SC2016 # for the container's shell
-COUNTER='i=0; while :; do i=$((i + 1)); echo $i >/count.new; mv /count.new /count; sleep 0.2; done'
-# beyond N COMMAND… : what the counter that the command reads has come to.
-beyond() {
-    [ "$("${@:2}" cat /count 2>/dev/null || echo 0)" -gt "$1" ]
 }
 
 @test "a member is checkpointed and restored in the VM it was in, beside the one it was made of" {
@@ -42,17 +28,17 @@ beyond() {
     sandbox "$POD"
     member "$POD" -- first sh -c "echo mine >/own; $COUNTER"
     member "$POD" -- other sh -c "$COUNTER"
-    wait_until 120 beyond 2 ex first
+    wait_until 120 reached 2 ex first
     boot=$(boot_id first)
     ctr container checkpoint --rw --image --task first checkpoint/member >/dev/null
     task_is first RUNNING
     n=$(ex first cat /count)
-    wait_until 60 beyond "$n" ex first
+    wait_until 60 reached "$n" ex first
     ctr container restore --rw --live second checkpoint/member </dev/null >"$T/out" 2>&1 3>&-
     [ "$(shims)" = 1 ] && [ "$(vms)" = 1 ]
     [ "$(boot_id second)" = "$boot" ]
     [ "$(ex second cat /own)" = mine ]
-    wait_until 120 beyond 2 ex second
+    wait_until 120 reached 2 ex second
     # Each has a root of its own.
     ex second touch /of-second
     ex first test ! -e /of-second
@@ -60,9 +46,9 @@ beyond() {
     ctr task kill -s KILL first
     wait_until 60 task_is first STOPPED
     n=$(ex second cat /count)
-    wait_until 60 beyond "$n" ex second
+    wait_until 60 reached "$n" ex second
     n=$(ex other cat /count)
-    wait_until 60 beyond "$n" ex other
+    wait_until 60 reached "$n" ex other
     remove first second other "$POD"
     ctr images rm --sync checkpoint/member >/dev/null
 }
@@ -72,8 +58,8 @@ beyond() {
     sandbox "$POD"
     member "$POD" -- a sh -c "echo of-a >/own; while :; do echo from-a | nc -l -p 8080; done & $COUNTER"
     member "$POD" -- b sh -c "echo of-b >/own; $COUNTER"
-    wait_until 120 beyond 2 ex a
-    wait_until 120 beyond 2 ex b
+    wait_until 120 reached 2 ex a
+    wait_until 120 reached 2 ex b
     theirs snapshot create "$POD" saved
     theirs snapshot inspect --json saved | jq -e '[.containers[].id] | sort == (["'"$POD"'", "a", "b"] | sort)'
     a=$(ex a cat /count) b=$(ex b cat /count)
@@ -81,22 +67,22 @@ beyond() {
     copies=$(ours list -q | sort | paste -sd ' ')
     [ "$copies" = "copy copy-a copy-b" ]
     [ "$(ours exec copy-a cat /own)" = of-a ] && [ "$(ours exec copy-b cat /own)" = of-b ]
-    wait_until 120 beyond 2 ours exec copy-a
-    wait_until 120 beyond 2 ours exec copy-b
+    wait_until 120 reached 2 ours exec copy-a
+    wait_until 120 reached 2 ours exec copy-b
     answered() { [ "$(ours exec copy-b nc -w 3 127.0.0.1 8080)" = from-a ]; }
     wait_until 60 answered
     # The original goes on, and neither sees the other.
     ours exec copy-a touch /of-the-copy
     ex a test ! -e /of-the-copy
-    wait_until 60 beyond "$a" ex a
-    wait_until 60 beyond "$b" ex b
+    wait_until 60 reached "$a" ex a
+    wait_until 60 reached "$b" ex b
     # A member of the copy ends, the others go on; saved again it is what it was.
     ours delete --force copy-a
     ours snapshot create copy again
     ours delete --force copy-b
     ours delete --force copy
     ours snapshot restore --id twice again </dev/null >"$T/out" 2>&1 3>&-
-    wait_until 120 beyond "$b" ours exec twice-copy-b
+    wait_until 120 reached "$b" ours exec twice-copy-b
     ours delete --force twice-copy-b
     ours delete --force twice
     ours snapshot rm saved again

@@ -4,34 +4,19 @@
 bats_require_minimum_version 1.5.0
 load helpers
 load containerd
+load ctr_snapshot
 setup_file() {
     containerd_setup
-    printf '%s\n' '[snapshot]' "dir = $T/snapshots" >"$T/conf"
-    mkdir "$T/cli"
+    copies_setup
 }
 teardown_file() {
-    rm -rf "$T/snapshots"
+    copies_teardown
     containerd_teardown
 }
 setup() { containerd_test_setup; }
 teardown() {
-    local id
-    for id in $(ours list -q); do ours delete --force "$id"; done
+    copies_deleted
     containerd_test_teardown
-}
-
-# ours ARG… , theirs ARG… : stasis with a root of its own, and with that of containerd's sandboxes.
-ours() {
-    timeout --foreground 200 "$STASIS" --root "$T/cli" --config "$T/conf" "$@"
-}
-theirs() {
-    timeout --foreground 200 "$STASIS" --root "$R" --config "$T/conf" "$@" </dev/null
-}
-# Counts in its memory, and writes down how far it is.
-# shellcheck disable=SC2016 # for the container's shell
-COUNTER='i=0; while :; do i=$((i + 1)); echo $i >/count.new; mv /count.new /count; sleep 0.2; done'
-reached() {
-    [ "$("${@:2}" cat /count 2>/dev/null || echo 0)" -gt "$1" ]
 }
 
 @test "a task is saved while it runs; the copy goes on where it was, and neither disturbs the other" {
