@@ -55,10 +55,14 @@ CONNECTION='mkfifo /a /b; nc -l -p 7000 </a >/dev/null & exec 8>/a; until nc 127
         counts "$N"
         rm -r "$T/images/$N"
     done
+    rm -rf "$T/work"
     checkpoint "$N" --manage-cgroups-mode ignore
+    [ -s "$T/work/dump.log" ] && [ -s "$T/work/criu-diagnostic.log" ]
     stasis delete "$N"
-    quietly restore --detach --bundle "$T/$N" --image-path "$T/images/$N" "$N"
+    rm -rf "$T/work"
+    quietly restore --detach --bundle "$T/$N" --image-path "$T/images/$N" --work-path "$T/work" "$N"
     counts "$N"
+    [ -s "$T/work/restore.log" ] && [ -s "$T/work/criu-diagnostic.log" ]
     rm -r "$T/images/$N"
     checkpoint "$N" --empty-ns network --file-locks
     stasis delete "$N"

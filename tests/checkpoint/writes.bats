@@ -48,7 +48,7 @@ with_error() {
     strace=$!
     wait_until 20 grep -q attached "$T/strace"
     "$@"
-    kill "$strace"
+    kill "$strace" || cat "$T/strace"
     wait "$strace" || true
 }
 # The call is made while the error is there; what became of it is judged after.
@@ -106,7 +106,7 @@ each() {
     each renameat2 1 2 3
 }
 @test "an I/O error at each step of a checkpoint that makes it last" {
-    mkdir "$T/images"
+    mkdir -p "$T/images"
     WHAT=_checkpoint
     each renameat 1 2 9 1000
     each fsync 1 2 9 $(seq 14 60)
