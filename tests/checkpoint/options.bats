@@ -11,9 +11,6 @@ setup_file() {
 teardown_file() { file_teardown; }
 setup() { N=o$BATS_TEST_NUMBER; }
 
-# Counts in its memory, and writes down how far it is.
-# shellcheck disable=SC2016 # for the container's shell
-COUNTER='i=0; while :; do i=$((i + 1)); echo $i >/n.new; mv /n.new /n; sleep 0.1; done'
 # container NAME SCRIPT : runs it, and then the counter.
 container() {
     bundle_own_rootfs "$1"

@@ -176,8 +176,7 @@ try() {
 @test "an archive whose configuration asks for more than the request: it means nothing" {
     local n mark=$T/$N-mark dir=$T/$N-archive
     bundle_own_rootfs "$N"
-    # shellcheck disable=SC2016 # for the container's shell
-    args "$N" sh -c 'i=0; while :; do i=$((i + 1)); echo $i >/n.new; mv /n.new /n; sleep 0.1; done'
+    args "$N" sh -c "$COUNTER"
     stasis run --detach --bundle "$T/$N" "$N" >"$T/$N.out" 2>&1 </dev/null
     reached() { [ "$(cat "$T/$N/rootfs/n" 2>/dev/null || echo 0)" -gt "$1" ]; }
     wait_until 60 reached 5

@@ -49,9 +49,6 @@ in_root() {
     cat "$(root_of "$1")/$2" 2>/dev/null
 }
 
-# A container that counts in its memory, and writes down how far it is.
-# shellcheck disable=SC2016,SC2034 # for the container's shell; for the files that load this
-COUNTER='i=0; while :; do i=$((i + 1)); echo $i >/n.new; mv /n.new /n; sleep 0.1; done'
 # counts ID [FROM] : and it is beyond FROM.
 counts() {
     local n
