@@ -4,7 +4,8 @@
  *
  *   manifest.json   first, as on the disk (roots that are overlays of this host become whole ones)
  *   device, memory  as on the disk, memory with its holes
- *   roots/<n>/      of each container, depth first, a directory before what is in it
+ *   roots/<n>/      of each container, depth first, a directory before what is in it. A socket, for which a tar has no
+ *                   kind, is a FIFO with the extended attribute SNAPSHOT_SOCKET: its number (snapshot/tree_socket.h)
  *
  * Export streams: nothing is staged, and memory stays below 32 MiB whatever the size. Import believes nothing: what it
  * writes is below a directory that nobody sees yet, each path is opened component by component, and it becomes visible
@@ -23,6 +24,7 @@
 
 #define SNAPSHOT_PATH_MAX 16384               /* bytes of an entry's name */
 #define SNAPSHOT_LINKS_MAX (1U << 16)         /* files with several names that the others are not yet seen of */
+#define SNAPSHOT_SOCKET "stasis.socket"       /* no file system has attributes outside of a few name spaces */
 #define SNAPSHOT_XATTRS_MAX 128               /* of one file */
 #define SNAPSHOT_XATTR_MAX ((size_t)64 << 10) /* bytes of one */
 

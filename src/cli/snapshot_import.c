@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/log.h"
 #include "base/path.h"
 #include "cli/snapshot_archive.h"
 #include "cli/snapshot_unpack.h"
@@ -93,12 +94,16 @@ static int unpack(struct import *x, const struct snapshot_import *o, struct err 
                                         .dirfd = x->dirfd,
                                         .n_roots = x->manifest.n_containers,
                                         .allow_devices = o->allow_devices,
-                                        .roots_fd = -1};
+                                        .roots_fd = -1,
+                                        .sockets_fd = -1};
     r = snapshot_unpack_begin(&x->roots, err);
     while (r >= 0 && (r = archive_tar_next(x->tar, &e, err)) > 0)
         r = take_entry(x, e, err);
     if (r == 0)
         r = snapshot_unpack_end(&x->roots, err);
+    if (r == 0 && x->roots.lost_sockets)
+        log_warn("%s: nobody can connect by name to %zu of the unix sockets in it in a copy", x->file,
+                 x->roots.lost_sockets);
     snapshot_unpack_clear(&x->roots);
     return r;
 }
@@ -126,7 +131,7 @@ int snapshot_import(int fd, const char *file, int dirfd, const struct snapshot_i
     cleanup_archive_tar struct archive_tar *tar = NULL;
     const struct archive_limits limits = {.bytes_max = o->bytes_max ? o->bytes_max : SNAPSHOT_BYTES_MAX,
                                           .entries_max = o->entries_max ? o->entries_max : SNAPSHOT_ENTRIES_MAX};
-    struct import x = {.file = file, .dirfd = dirfd, .roots = {.roots_fd = -1}};
+    struct import x = {.file = file, .dirfd = dirfd, .roots = {.roots_fd = -1, .sockets_fd = -1}};
     int r = archive_tar_open(fd, file, true, &limits, &tar, err);
     if (r < 0)
         return r;

@@ -11,6 +11,7 @@
 #include "base/path.h"
 #include "base/util.h"
 #include "oci/archive_links.h"
+#include "snapshot/tree_socket.h"
 
 #define LIST_MAX ((size_t)64 << 10) /* bytes of the names of one file's attributes */
 
@@ -69,6 +70,13 @@ static int put_regular(struct pack *p, int parent, const char *name, const char 
     return archive_put_file(p->put, e, fd, err);
 }
 
+static void mark_socket(struct archive_entry *e, const struct stat *st) {
+    char number[8];
+    int len = snprintf(number, sizeof(number), "%u", tree_socket_number(st->st_ino));
+    archive_entry_set_filetype(e, AE_IFIFO);
+    archive_entry_xattr_add_entry(e, SNAPSHOT_SOCKET, number, (size_t)len);
+}
+
 static int put_child(struct pack *p, int parent, const char *name, const char *path, unsigned depth, struct err *err) {
     struct stat st;
     char at[PATH_MAX], target[PATH_MAX];
@@ -76,8 +84,6 @@ static int put_child(struct pack *p, int parent, const char *name, const char *p
         return err_set(err, EFBIG, "%.256s…: too deep, or its path is longer than %d bytes", path, SNAPSHOT_PATH_MAX);
     if (fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
         return err_errno(err, errno, "cannot read %s", path);
-    if (S_ISSOCK(st.st_mode))
-        return 0;
     cleanup_entry struct archive_entry *e = archive_put_header(path, &st);
     if (!e)
         return out_of_memory(err);
@@ -87,6 +93,8 @@ static int put_child(struct pack *p, int parent, const char *name, const char *p
     snprintf(at, sizeof(at), "/proc/self/fd/%d/%s", parent, name);
     if ((r = add_xattrs(p, e, at, path, err)) < 0)
         return r;
+    if (S_ISSOCK(st.st_mode))
+        mark_socket(e, &st);
     if (S_ISREG(st.st_mode))
         return put_regular(p, parent, name, path, e, err);
     if (S_ISLNK(st.st_mode)) {

@@ -7,5 +7,5 @@
 #include "oci/archive_put.h"
 
 /* Adds the directory dirfd as `name`, and all in it: type, mode, owner, time, extended attributes, hard links within
- * it, holes. Sockets are left out, as by tree_copy(). -EFBIG beyond SNAPSHOT_LINKS_MAX or SNAPSHOT_PATH_MAX. */
+ * it, holes. -EFBIG beyond SNAPSHOT_LINKS_MAX or SNAPSHOT_PATH_MAX. */
 int snapshot_pack_tree(struct archive_put *put, int dirfd, const char *name, struct err *err);

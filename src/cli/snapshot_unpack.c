@@ -12,6 +12,7 @@
 #include "base/path.h"
 
 #define MODE_MAX 07777
+#define SOCKETS_DIR ".sockets"
 
 /* One open directory. */
 struct snapshot_unpack_level {
@@ -38,6 +39,7 @@ static int refuse(const struct snapshot_unpack *u, const char *why, struct err *
 
 int snapshot_unpack_begin(struct snapshot_unpack *u, struct err *err) {
     u->roots_fd = -1;
+    u->sockets_fd = -1;
     if (mkdirat(u->dirfd, MANIFEST_ROOTS, 0700) < 0)
         return err_errno(err, errno, "cannot make " MANIFEST_ROOTS);
     u->roots_fd = path_open_beneath(u->dirfd, MANIFEST_ROOTS, O_RDONLY | O_DIRECTORY, 0, err);
@@ -61,7 +63,7 @@ int snapshot_unpack_end(struct snapshot_unpack *u, struct err *err) {
     int r = 0;
     while (r == 0 && u->n)
         r = pop(u, err);
-    return r;
+    return r < 0 || u->sockets_fd < 0 ? r : path_remove_tree(u->dirfd, SOCKETS_DIR, err);
 }
 
 void snapshot_unpack_clear(struct snapshot_unpack *u) {
@@ -70,6 +72,7 @@ void snapshot_unpack_clear(struct snapshot_unpack *u) {
     free(u->levels);
     u->levels = NULL;
     u->roots_fd = fd_close(u->roots_fd);
+    u->sockets_fd = fd_close(u->sockets_fd);
 }
 
 static struct timespec entry_time(struct archive_entry *e) {
@@ -100,6 +103,8 @@ static int set_xattrs(const struct snapshot_unpack *u, struct archive_entry *e, 
     /* The last component is not followed, and the one before is a descriptor. */
     snprintf(at, sizeof(at), "/proc/self/fd/%d/%s", parent, name);
     while (archive_entry_xattr_next(e, &key, &value, &len) == ARCHIVE_OK) {
+        if (key && archive_entry_filetype(e) == AE_IFIFO && strcmp(key, SNAPSHOT_SOCKET) == 0)
+            continue;
         if (!key || !xattr_allowed(key))
             return archive_tar_error(u->tar, EINVAL, err, "the attribute \"%.100s\" is not allowed", key ? key : "");
         if (len > SNAPSHOT_XATTR_MAX)
@@ -188,7 +193,41 @@ static int make_file(struct snapshot_unpack *u, struct archive_entry *e, int par
     return r < 0 ? r : set_all(u, e, parent, name, err);
 }
 
-static int make_special(const struct snapshot_unpack *u, struct archive_entry *e, int parent, const char *name,
+/* The number of a socket, -ENOENT when the FIFO is one. */
+static int socket_number(const struct snapshot_unpack *u, struct archive_entry *e, struct err *err) {
+    const char *key;
+    const void *value;
+    size_t len;
+    (void)archive_entry_xattr_reset(e);
+    while (archive_entry_xattr_next(e, &key, &value, &len) == ARCHIVE_OK) {
+        char text[8] = "";
+        uint64_t number;
+        if (!key || strcmp(key, SNAPSHOT_SOCKET) != 0)
+            continue;
+        if (len < sizeof(text))
+            memcpy(text, value, len);
+        return parse_u64(text, TREE_SOCKET_NUMBERS - 1, &number) < 0 ? refuse(u, "a socket without a number", err)
+                                                                     : (int)number;
+    }
+    return -ENOENT;
+}
+
+static int make_socket(struct snapshot_unpack *u, int parent, const char *name, uint8_t number, struct err *err) {
+    bool fits = false;
+    int r = 0;
+    if (u->sockets_fd < 0) {
+        u->sockets_fd = path_mkdirs_beneath(u->dirfd, SOCKETS_DIR, 0700, err);
+        r = u->sockets_fd < 0 ? u->sockets_fd : tree_sockets_begin(&u->sockets, u->sockets_fd, err);
+    }
+    if (r == 0)
+        r = tree_sockets_make(&u->sockets, number, parent, name, &fits, err);
+    if (r < 0)
+        return r == -EEXIST ? refuse(u, "it comes twice", err) : r;
+    u->lost_sockets += !fits;
+    return 0;
+}
+
+static int make_special(struct snapshot_unpack *u, struct archive_entry *e, int parent, const char *name,
                         struct err *err) {
     unsigned type = archive_entry_filetype(e);
     if (type == AE_IFLNK) {
@@ -207,6 +246,13 @@ static int make_special(const struct snapshot_unpack *u, struct archive_entry *e
             return refuse(u, "a device is not allowed (--allow-devices)", err);
     } else if (type != AE_IFIFO) {
         return refuse(u, "of a kind that is not allowed", err);
+    }
+    int number = type == AE_IFIFO ? socket_number(u, e, err) : -ENOENT;
+    if (number < 0 && number != -ENOENT)
+        return number;
+    if (number >= 0) {
+        int r = make_socket(u, parent, name, (uint8_t)number, err);
+        return r < 0 ? r : set_all(u, e, parent, name, err);
     }
     mode_t kind = type == AE_IFIFO ? S_IFIFO : type == AE_IFCHR ? S_IFCHR : S_IFBLK;
     if (mknodat(parent, name, kind | 0600, dev) < 0)

@@ -14,6 +14,7 @@
 
 #include "base/err.h"
 #include "cli/snapshot_archive.h"
+#include "snapshot/tree_socket.h"
 
 struct snapshot_unpack_level;
 
@@ -22,13 +23,15 @@ struct snapshot_unpack {
     int dirfd;      /* of the snapshot; not owned */
     size_t n_roots; /* roots/0 … are allowed */
     bool allow_devices;
+    size_t lost_sockets; /* names of sockets that are there and lead nowhere in a copy: the result */
     /* The rest is snapshot_unpack.c's. */
-    int roots_fd;
+    int roots_fd, sockets_fd;
+    struct tree_sockets sockets;
     struct snapshot_unpack_level *levels; /* the open directories: levels[0] is roots/<n> */
     size_t n, room;
 };
 
-/* Makes roots/ in u->dirfd. Fill in the public fields first. */
+/* Makes roots/ in u->dirfd, and something that is gone at the end. Fill in the public fields first. */
 int snapshot_unpack_begin(struct snapshot_unpack *u, struct err *err);
 
 /* Takes the entry whose path from the archive's top is `path`: "roots", or below it. Changes path. */

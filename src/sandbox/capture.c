@@ -24,7 +24,10 @@
 struct findings {
     uint64_t device_size;
     uint8_t device_sha256[MANIFEST_DIGEST_SIZE];
-    struct tree_totals roots[];
+    struct root_findings {
+        struct tree_totals totals;
+        size_t lost_sockets;
+    } roots[];
 };
 
 struct capture {
@@ -80,7 +83,7 @@ static void finish(struct capture *c) {
                                       .device_bytes = c->findings->device_size,
                                       .warnings = c->warnings};
     for (size_t i = 0; i < c->manifest.n_containers; i++)
-        outcome.root_bytes += c->findings->roots[i].bytes;
+        outcome.root_bytes += c->findings->roots[i].totals.bytes;
     bool end = c->stop && c->err.code == 0;
     sb->capture = NULL;
     if (c->tmp) { /* before anybody is told */
@@ -185,10 +188,10 @@ static int digest_roots(struct capture *c, struct err *err) {
         char path[64];
         snprintf(path, sizeof(path), MANIFEST_ROOTS "/%zu", i);
         cleanup_fd int fd = path_open_beneath(c->dir_fd, path, O_RDONLY | O_DIRECTORY, 0, err);
-        int r = fd < 0 ? fd : tree_digest(fd, &c->findings->roots[i], err);
+        int r = fd < 0 ? fd : tree_digest(fd, &c->findings->roots[i].totals, err);
         if (r < 0)
             return r;
-        c->manifest.containers[i].root.totals = c->findings->roots[i];
+        c->manifest.containers[i].root.totals = c->findings->roots[i].totals;
     }
     return 0;
 }
@@ -213,6 +216,15 @@ static void commit(struct capture *c) {
         failed(c, &err);
 }
 
+static void warn_of_sockets(struct capture *c) {
+    for (size_t i = 0; i < c->manifest.n_containers; i++)
+        if (c->findings->roots[i].lost_sockets &&
+            strv_addf(&c->warnings,
+                      "container %s: nobody can connect by name to %zu of the unix sockets in its root in a copy",
+                      c->manifest.containers[i].id, c->findings->roots[i].lost_sockets) < 0)
+            log_warn("out of memory");
+}
+
 static void on_copied(void *userdata, const struct err *err) {
     struct capture *c = userdata;
     struct err e = ERR_INIT;
@@ -224,6 +236,7 @@ static void on_copied(void *userdata, const struct err *err) {
         return;
     }
     c->manifest.stopped_usec = now_usec() - c->frozen_usec;
+    warn_of_sockets(c);
     if (c->stop)
         commit(c);
     else
@@ -237,7 +250,8 @@ static int copy_root(const struct capture *c, size_t i, struct err *err) {
     if (dst < 0)
         return dst;
     cleanup_fd int src = open(c->roots[i], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int r = src < 0 ? err_errno(err, errno, "cannot open %s", c->roots[i]) : tree_copy(src, dst, NULL, err);
+    int r = src < 0 ? err_errno(err, errno, "cannot open %s", c->roots[i])
+                    : tree_copy(src, dst, &c->findings->roots[i].lost_sockets, NULL, err);
     return r < 0 ? err_wrap(err, "the root of container %s", c->manifest.containers[i].id) : 0;
 }
 
@@ -350,7 +364,7 @@ static int describe(struct capture *c, struct err *err) {
     m->created_wall_usec = now_wall_usec();
     m->containers = calloc(MAX(n, 1), sizeof(*m->containers));
     c->roots = calloc(MAX(n, 1), sizeof(*c->roots));
-    c->findings_size = sizeof(struct findings) + n * sizeof(struct tree_totals);
+    c->findings_size = sizeof(struct findings) + n * sizeof(struct root_findings);
     void *p = mmap(NULL, c->findings_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     c->findings = p == MAP_FAILED ? NULL : p;
     if (!m->name || !m->sandbox_id || !m->stasis_version || !m->containers || !c->roots || !c->findings)

@@ -215,9 +215,11 @@ static int read_top(const json_t *root, struct manifest *m, struct err *err) {
     if (!json_is_object(root))
         return err_set(err, EINVAL, "must be an object");
     /* First: another version has other keys. */
-    r = json_object_get(root, "version")
-            ? get_u64(root, "", "version", MANIFEST_VERSION, MANIFEST_VERSION, &version, err)
-            : err_set(err, EINVAL, "version: is missing");
+    r = json_object_get(root, "version") ? get_u64(root, "", "version", 0, INT64_MAX, &version, err)
+                                         : err_set(err, EINVAL, "version: is missing");
+    if (r == 0 && version != MANIFEST_VERSION)
+        r = err_set(err, EINVAL, "version: is %llu, and this stasis reads %d", (unsigned long long)version,
+                    MANIFEST_VERSION);
     if (r < 0 ||
         (r = CHECK_KEYS(root, "", err, "version", "kind", "name", "sandbox", "stasis", "created_usec", "stopped_usec",
                         "machine", "device", "memory", "containers", "sha256")) < 0 ||

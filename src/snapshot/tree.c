@@ -12,6 +12,7 @@
 #include "base/fd.h"
 #include "base/path.h"
 #include "snapshot/tree_impl.h"
+#include "snapshot/tree_socket.h"
 
 #define BUFFER_SIZE ((size_t)256 << 10)
 #define PIECE_MAX ((size_t)1 << 30) /* of one call to copy in the kernel */
@@ -23,7 +24,8 @@ struct copy {
     int top; /* of the target; borrowed */
     int links;
     char links_name[32];
-    unsigned sockets; /* names made for them */
+    struct tree_sockets sockets; /* made in `links` */
+    size_t lost_sockets;
     char *buffer;
 };
 
@@ -117,24 +119,14 @@ static int copy_file(struct copy *c, int from, const struct stat *st, int dst, c
 
 static int make_links_dir(struct copy *c, struct err *err);
 
-/* A kernel that has a bound socket in memory finds it by the inode of its name, among those whose number had the same
- * low byte when they were bound (net/unix/af_unix.c, unix_find_socket_byinode). The copy's number is another one, so
- * names are made until one fits; the others go with the directory of the links. */
 static int make_socket(struct copy *c, const struct stat *like, int dst, const char *name, struct err *err) {
-    struct stat st = {0};
-    char text[24];
+    bool fits = false;
     int r = make_links_dir(c, err);
+    if (r == 0)
+        r = tree_sockets_make(&c->sockets, tree_socket_number(like->st_ino), dst, name, &fits, err);
     if (r < 0)
-        return r;
-    for (unsigned i = 0; i == 0 || (i < TREE_SOCKET_TRIES && c->sockets < TREE_SOCKET_NAMES_MAX); i++) {
-        snprintf(text, sizeof(text), "s%u", c->sockets++);
-        if (mknodat(c->links, text, S_IFSOCK | 0600, 0) < 0 || fstatat(c->links, text, &st, AT_SYMLINK_NOFOLLOW) < 0)
-            return tree_fail(&c->walk, errno, "create the copy of", err);
-        if ((st.st_ino & TREE_SOCKET_MASK) == (like->st_ino & TREE_SOCKET_MASK))
-            break;
-    }
-    if (renameat2(c->links, text, dst, name, RENAME_NOREPLACE) < 0)
-        return tree_fail(&c->walk, errno, "create the copy of", err);
+        return err_wrap(err, "%s", c->walk.path);
+    c->lost_sockets += !fits;
     return 0;
 }
 
@@ -171,7 +163,7 @@ static int make_links_dir(struct copy *c, struct err *err) {
     if (mkdirat(c->top, c->links_name, 0700) < 0 ||
         (c->links = openat(c->top, c->links_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)) < 0)
         return err_errno(err, errno, "cannot create %s in the copy", c->links_name);
-    return 0;
+    return tree_sockets_begin(&c->sockets, c->links, err);
 }
 
 static int copy_dir(struct copy *c, int src, int dst, struct err *err);
@@ -241,13 +233,15 @@ static int copy_top(struct copy *c, int src, int dst, struct err *err) {
     return r < 0 ? r : copy_attributes(c, src, &st, dst, err);
 }
 
-int tree_copy(int src_fd, int dst_fd, struct tree_totals *ret, struct err *err) {
+int tree_copy(int src_fd, int dst_fd, size_t *ret_lost_sockets, struct tree_totals *ret, struct err *err) {
     struct copy c = {.top = dst_fd, .links = -1, .buffer = malloc(BUFFER_SIZE)};
     int r = c.buffer ? tree_walk_init(&c.walk, err) : err_set(err, ENOMEM, "out of memory");
     if (r == 0) {
         r = copy_top(&c, src_fd, dst_fd, err);
         tree_walk_clear(&c.walk);
     }
+    if (ret_lost_sockets)
+        *ret_lost_sockets = c.lost_sockets;
     free(c.buffer);
     return r < 0 || !ret ? r : tree_digest(dst_fd, ret, err);
 }

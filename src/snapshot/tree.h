@@ -16,6 +16,7 @@
  */
 #pragma once
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/err.h"
@@ -24,24 +25,22 @@
 #define TREE_ENTRIES_MAX 10000000
 #define TREE_NAMES_MAX ((size_t)256 << 20) /* bytes of names held at a time */
 #define TREE_LINKS_MAX 1000000             /* inodes with several names */
-#define TREE_SOCKET_MASK 0xff              /* of inode numbers: UNIX_HASH_MOD of the kernel's net/unix */
-#define TREE_SOCKET_TRIES 1024             /* for one socket */
-#define TREE_SOCKET_NAMES_MAX 65536        /* for all of a tree; then any number will do */
 
 struct tree_totals {
-    uint64_t entries; /* without the top and sockets */
+    uint64_t entries; /* without the top */
     uint64_t bytes;   /* of regular files' data without blocks of zeros (4 KiB), hard links once */
     uint8_t sha256[32];
 };
 
 /* Copies the contents of src_fd (and the attributes of the top) into dst_fd, an empty directory that nobody else writes
- * to. Neither fd may be O_PATH. ret (may be NULL; then nothing is digested, and shared contents are not even read) is
- * what tree_digest() says of the copy. Not synced. What vanishes meanwhile is left out. Errors name the path: -ENOSPC,
- * -EIO, -ELOOP (too deep), -E2BIG (too many), -EXDEV (a mount), … What was copied stays for the caller to remove. */
-int tree_copy(int src_fd, int dst_fd, struct tree_totals *ret, struct err *err);
+ * to. Neither fd may be O_PATH. *ret_lost_sockets (may be NULL) is how many names of sockets are there but lead nowhere
+ * in a copied VM (snapshot/tree_socket.h). ret (may be NULL; then nothing is digested, and shared contents are not even
+ * read) is what tree_digest() says of the copy. Not synced. What vanishes meanwhile is left out. Errors name the path:
+ * -ENOSPC, -EIO, -ELOOP (too deep), -E2BIG (too many), -EXDEV (a mount), … What was copied stays for the caller to
+ * remove. */
+int tree_copy(int src_fd, int dst_fd, size_t *ret_lost_sockets, struct tree_totals *ret, struct err *err);
 
-/* A digest over everything that tree_copy() keeps, but sockets (which no archive has), the times of directories (which
- * the copy of a snapshot changes when it is looked at by an overlay), times of access, and the attributes
- * trusted.overlay.{origin,impure,uuid,nlink}, which hold for one file system only. Entries go in byte order of their
- * names; holes are zeros. */
+/* A digest over everything that tree_copy() keeps, but the times of directories (which the copy of a snapshot changes
+ * when it is looked at by an overlay), times of access, and the attributes trusted.overlay.{origin,impure,uuid,nlink},
+ * which hold for one file system only. Entries go in byte order of their names; holes are zeros. */
 int tree_digest(int fd, struct tree_totals *ret, struct err *err);

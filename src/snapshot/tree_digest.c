@@ -155,8 +155,6 @@ static int put_entry(struct digest *d, int dirfd, const char *name, struct err *
     cleanup_fd int fd = tree_open(&d->walk, dirfd, name, &st, err);
     if (fd < 0)
         return fd;
-    if (S_ISSOCK(st.st_mode))
-        return 0;
     int r = 0;
     d->totals.entries++;
     if (!S_ISDIR(st.st_mode) && st.st_nlink > 1)

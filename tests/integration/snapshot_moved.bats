@@ -3,6 +3,7 @@
 # A snapshot that goes to another host: exported, removed, imported into another store, restored there.
 bats_require_minimum_version 1.5.0
 load helpers
+load checkpoint
 load snapshot
 setup_file() {
     file_setup
@@ -10,13 +11,6 @@ setup_file() {
 }
 teardown_file() {
     file_teardown
-}
-setup() {
-    mkdir "$T/m"
-    bundle m '.mounts += [{destination: "/volume", type: "bind", source: "'"$T/m/volume"'", options: ["rbind", "rw"]}]'
-    mkdir "$T/m/upper" "$T/m/work" "$T/m/rootfs" "$T/m/volume" "$T/other"
-    mount -t overlay overlay -o "lowerdir=$ROOTFS,upperdir=$T/m/upper,workdir=$T/m/work" "$T/m/rootfs"
-    edit "$T/m" '.root.path = "rootfs"'
 }
 teardown() {
     local id
@@ -26,12 +20,22 @@ teardown() {
     ! mountpoint -q "$T/m/rootfs" || umount "$T/m/rootfs"
 }
 
+# A root that is an overlay, and a volume.
+bundle_on_overlay() {
+    mkdir "$T/m"
+    bundle m '.mounts += [{destination: "/volume", type: "bind", source: "'"$T/m/volume"'", options: ["rbind", "rw"]}]'
+    mkdir "$T/m/upper" "$T/m/work" "$T/m/rootfs" "$T/m/volume" "$T/other"
+    mount -t overlay overlay -o "lowerdir=$ROOTFS,upperdir=$T/m/upper,workdir=$T/m/work" "$T/m/rootfs"
+    edit "$T/m" '.root.path = "rootfs"'
+}
+
 elsewhere() {
     CONF=$T/elsewhere.conf "$@"
 }
 
 @test "exported, removed, imported into another store: its mount must be allowed, then it goes on as a copy" {
     local n saved before clock after
+    bundle_on_overlay
     args m sh -c "echo of-the-first >/own; echo kept >/volume/kept; $COUNTER"
     run_detached m
     counts m
@@ -67,4 +71,28 @@ elsewhere() {
     stasis delete --force copy
     elsewhere stasis snapshot rm moved
     [ -z "$(ls -A "$T/elsewhere")" ]
+}
+
+@test "unix sockets: who connects by name reaches the listener, in the tenth copy and in one that was moved" {
+    local i
+    pack s sockets
+    run_detached s
+    pack_set_up s
+    # Each copy of the root takes the inode number that the next one needs.
+    for i in 0 1 2 3 4 5 6 7 8; do
+        create s "s$i"
+    done
+    stasis snapshot create --json s s9 >"$T/created"
+    jq -e '.warnings == []' "$T/created"
+    restore --id copy s9
+    pack_passes copy
+    stasis delete --force copy
+
+    stasis snapshot export --quiet s9 "$T/s9.tar.zst"
+    sed "s#^dir = .*#dir = $T/elsewhere#" "$CONF" >"$T/elsewhere.conf"
+    elsewhere stasis snapshot import "$T/s9.tar.zst"
+    elsewhere restore --allow-mount "$STASIS_OUT/workloads" --allow-mount "$T/s/volume" --id moved s9
+    pack_passes moved
+    pack_passes s
+    stasis snapshot rm --all >/dev/null
 }

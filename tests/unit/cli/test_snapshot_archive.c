@@ -7,6 +7,7 @@
 #include <sys/xattr.h>
 
 #include "oci/archive_put.h"
+#include "snapshot/tree_socket.h"
 #include "snapshots.h"
 #include "tmpdir.h"
 
@@ -21,6 +22,9 @@ static void fill_odd_root(int root) {
     assert_int_equal(symlinkat("/etc/passwd", root, "absolute"), 0);
     assert_int_equal(symlinkat("../../../..", dir, "up"), 0);
     assert_int_equal(mkfifoat(root, "fifo", 0600), 0);
+    assert_int_equal(mknodat(root, "socket", S_IFSOCK, 0), 0);
+    assert_int_equal(fchmodat(root, "socket", 0660, 0), 0);
+    assert_int_equal(fchownat(root, "socket", 33, 44, 0), 0);
     fill_file(root, "not \xff utf-8", "");
     cleanup_fd int big = openat(root, "sparse", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
     assert_int_equal(ftruncate(big, 8 << 20), 0);
@@ -85,6 +89,11 @@ static void comes_back_as_it_was(void **state) {
     assert_int_equal(fstatat(p.dirfd, "roots/1/dir/setuid", &a, AT_SYMLINK_NOFOLLOW), 0);
     assert_int_equal(fstatat(p.dirfd, "roots/1/hard", &b, AT_SYMLINK_NOFOLLOW), 0);
     assert_true(a.st_ino == b.st_ino && a.st_mode == (S_IFREG | 04755) && a.st_uid == 1000 && a.st_gid == 2000);
+    cleanup_free char *source = str_printf("%s/first/roots/1/socket", p.store);
+    assert_int_equal(fstatat(AT_FDCWD, source, &a, AT_SYMLINK_NOFOLLOW), 0);
+    assert_int_equal(fstatat(p.dirfd, "roots/1/socket", &b, AT_SYMLINK_NOFOLLOW), 0);
+    assert_true(b.st_mode == (S_IFSOCK | 0660) && b.st_uid == 33 && b.st_gid == 44);
+    assert_int_equal(tree_socket_number(a.st_ino), tree_socket_number(b.st_ino));
     assert_int_equal(fstatat(p.dirfd, "roots/0/sparse", &a, 0), 0);
     assert_true(a.st_size == 8 << 20 && a.st_blocks * 512 < 1 << 20);
     assert_int_equal(fstatat(p.dirfd, "memory", &a, 0), 0);
@@ -252,6 +261,8 @@ static void hostile_entries_are_refused(void **state) {
     REFUSE(ROOT, {"roots/0/d", AE_IFCHR, NULL, NULL, 1, "a device is not allowed"});
     REFUSE(ROOT, {"roots/0/x", AE_IFREG, NULL, "trusted.overlay.redirect", 0, "is not allowed"});
     REFUSE(ROOT, {"roots/0/x", AE_IFREG, NULL, "security.evm", 0, "is not allowed"});
+    REFUSE(ROOT, {"roots/0/x", AE_IFREG, NULL, SNAPSHOT_SOCKET, 0, "is not allowed"});
+    REFUSE(ROOT, {"roots/0/x", AE_IFIFO, NULL, SNAPSHOT_SOCKET, 0, "a socket without a number"});
     done(&p);
 }
 

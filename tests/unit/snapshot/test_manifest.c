@@ -150,8 +150,8 @@ static void every_field_is_checked(void **state) {
     static const struct {
         const char *path, *text, *message;
     } cases[] = {
-        {"version", "2", "version: must be a whole number from 1 to 1"},
-        {"version", "\"1\"", "version: must be a whole number"},
+        {"version", "1", "version: is 1, and this stasis reads 2"},
+        {"version", "\"2\"", "version: must be a whole number"},
         {"version", NULL, "version: is missing"},
         {"extra", "1", "extra: is not known"},
         {"kind", "\"other\"", "kind: must be snapshot or template"},

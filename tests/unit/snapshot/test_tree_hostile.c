@@ -47,10 +47,10 @@ static void depth_has_a_bound(void **state) {
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &usual), 0);
     int before = count_fds();
     cleanup_fd int last = make_deep(src, TREE_DEPTH_MAX - 1);
-    assert_int_equal(tree_copy(src, dst, &totals, &e), 0);
+    assert_int_equal(tree_copy(src, dst, NULL, &totals, &e), 0);
     assert_int_equal(totals.entries, TREE_DEPTH_MAX - 1);
     assert_int_equal(mkdirat(last, "d", 0755), 0);
-    assert_int_equal(tree_copy(src, dst2, NULL, &e), -ELOOP);
+    assert_int_equal(tree_copy(src, dst2, NULL, NULL, &e), -ELOOP);
     assert_int_equal(strncmp(e.msg, "./d/d/d/", 8), 0);
     assert_int_equal(tree_digest(src, &totals, &e), -ELOOP);
     last = fd_close(last);
@@ -71,7 +71,7 @@ static void a_large_directory(void **state) {
         snprintf(name, sizeof(name), "%u", i * 7919 % N);
         assert_int_equal(mknodat(src, name, S_IFREG | 0600, 0), 0);
     }
-    assert_int_equal(tree_copy(src, dst, &totals, &e), 0);
+    assert_int_equal(tree_copy(src, dst, NULL, &totals, &e), 0);
     assert_int_equal(totals.entries, N);
 }
 
@@ -83,7 +83,7 @@ static void a_mount_is_not_entered(void **state) {
     assert_int_equal(mkdirat(src, "m", 0755), 0);
     cleanup_free char *path = tmpdir_path(t, "src/m");
     assert_int_equal(mount("x", path, "tmpfs", 0, NULL), 0);
-    int r = tree_copy(src, dst, NULL, &e), r2 = tree_digest(src, &totals, NULL);
+    int r = tree_copy(src, dst, NULL, NULL, &e), r2 = tree_digest(src, &totals, NULL);
     assert_int_equal(umount2(path, MNT_DETACH), 0);
     assert_int_equal(r, -EXDEV);
     assert_string_equal(e.msg, "./m: something is mounted there");
@@ -110,7 +110,7 @@ static void large_attributes(void **state) {
             break;
     }
     struct tree_totals copied, source;
-    assert_int_equal(tree_copy(src, dst, &copied, &e), 0);
+    assert_int_equal(tree_copy(src, dst, NULL, &copied, &e), 0);
     assert_int_equal(getxattr(to, "user.big", back, 65536), size);
     assert_memory_equal(back, value, size);
     assert_int_equal(tree_digest(src, &source, &e), 0);
@@ -124,7 +124,7 @@ static void attributes_without_room(void **state) {
     cleanup_fd int dst = open("/proc/self/fdinfo", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     tree_file(src, "f", "x");
     /* Where nothing can be made at all. */
-    assert_true(tree_copy(src, dst, NULL, &e) < 0);
+    assert_true(tree_copy(src, dst, NULL, NULL, &e) < 0);
     assert_non_null(strstr(e.msg, "cannot create the copy of ./f"));
 }
 
@@ -179,7 +179,7 @@ static void swapped_entries(void **state) {
         struct tree_totals totals;
         snprintf(name, sizeof(name), "dst%u", i);
         cleanup_fd int dst = tree_dir(t, name);
-        int r = tree_copy(src, dst, i % 2 ? &totals : NULL, &e);
+        int r = tree_copy(src, dst, NULL, i % 2 ? &totals : NULL, &e);
         assert_true(r == 0 || e.code == -r);
         good += r == 0;
         assert_no_secret(dst);
@@ -218,7 +218,7 @@ static void a_tree_that_moves(void **state) {
         snprintf(name, sizeof(name), "dst%u", i);
         cleanup_fd int dst = tree_dir(t, name);
         struct tree_totals totals;
-        assert_int_equal(tree_copy(src, dst, &totals, &e), 0);
+        assert_int_equal(tree_copy(src, dst, NULL, &totals, &e), 0);
         assert_int_equal(path_remove_tree(t->fd, name, NULL), 0);
     }
     assert_int_equal(kill(pid, SIGKILL), 0);
