@@ -117,7 +117,7 @@ static int dump(struct job *j, bool leave_running, struct err *err) {
         task_checkpoint(&j->s, j->id, j->images, &o,
                         j->o->wait_exec ? SESSION_FOREVER : all_steps(&j->config, o.leave_running || o.pre_dump), err);
     progress_end(&progress);
-    return r;
+    return r < 0 ? err_wrap_once(err, "cannot checkpoint container", j->id) : 0;
 }
 
 static int write_archive(void *userdata, struct err *err) {

@@ -320,7 +320,7 @@ static int prepare(struct checkpoint *cp, const struct checkpoint_spec *spec, st
         return err_set(err, EINVAL, "work directory \"%.200s\": must be an absolute, normal path", cp->work_path);
     int r = criu_options_copy(spec->options, &cp->options, err);
     if (r == 0)
-        r = image_dir_make(spec->image_path, spec->parent_path, &cp->dir, err);
+        r = image_dir_plan(spec->image_path, spec->parent_path, &cp->dir, err);
     if (r == 0 && cp->dir.parent)
         r = image_dir_chain(cp->dir.parent, &cp->parents, err);
     return r;
@@ -355,7 +355,9 @@ int container_checkpoint(struct container *c, const struct checkpoint_spec *spec
     }
     c->checkpoint = cp;
     sandbox_save(c->sb); /* names the directory to whoever cleans up after this daemon */
-    r = spec->wait_execs ? wait_for_execs(cp, err) : begin_dump(cp, err);
+    r = image_dir_create(&cp->dir, err);
+    if (r == 0)
+        r = spec->wait_execs ? wait_for_execs(cp, err) : begin_dump(cp, err);
     if (r < 0) {
         c->checkpoint = NULL;
         container_finish(c, cp->was_paused ? CONTAINER_PAUSED : CONTAINER_RUNNING, NULL);

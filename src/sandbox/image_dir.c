@@ -4,6 +4,7 @@
 #include <ctype.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -132,31 +133,19 @@ int image_dir_chain(const char *dir, struct strv *ret, struct err *err) {
     return strv_add(ret, dir) < 0 ? err_set(err, ENOMEM, "out of memory") : image_dir_parents(dir, ret, err);
 }
 
-static int make_tmp(struct image_dir *d, struct err *err) {
+/* Names that are nobody's yet. */
+static int name_tmp(struct image_dir *d, struct err *err) {
     const char *name = strrchr(d->final, '/') + 1;
-    cleanup_free char *dir = str_printf("%.*s", (int)(name - d->final - 1), d->final);
-    if (!dir)
-        return err_set(err, ENOMEM, "out of memory");
-    int r = *dir ? path_mkdirs(dir, 0700, err) : 0;
-    if (r < 0)
-        return r;
-    d->tmp = str_printf("%s/.%.100s.XXXXXX", dir, name);
-    if (!d->tmp)
-        return err_set(err, ENOMEM, "out of memory");
-    if (FAULT(IMAGES_MAKE) || !mkdtemp(d->tmp)) {
-        free(TAKE_PTR(d->tmp));
-        return err_errno(err, errno, "cannot make a directory in %s", *dir ? dir : "/");
-    }
-    d->images = path_join(d->tmp, "images");
-    d->work = path_join(d->tmp, "work");
-    if (!d->images || !d->work)
-        return err_set(err, ENOMEM, "out of memory");
-    if (FAULT(IMAGES_DIRS) || mkdir(d->images, 0700) < 0 || mkdir(d->work, 0700) < 0)
-        return err_errno(err, errno, "cannot make directories in %s", d->tmp);
-    return 0;
+    uint64_t random;
+    if (getrandom(&random, sizeof(random), 0) != (ssize_t)sizeof(random))
+        return err_errno(err, errno, "getrandom");
+    d->tmp = str_printf("%.*s.%.100s.%016llx", (int)(name - d->final), d->final, name, (unsigned long long)random);
+    d->images = d->tmp ? path_join(d->tmp, "images") : NULL;
+    d->work = d->tmp ? path_join(d->tmp, "work") : NULL;
+    return d->images && d->work ? 0 : err_set(err, ENOMEM, "out of memory");
 }
 
-int image_dir_make(const char *final, const char *parent_path, struct image_dir *ret, struct err *err) {
+int image_dir_plan(const char *final, const char *parent_path, struct image_dir *ret, struct err *err) {
     if (!path_is_normal(final) || strcmp(final, "/") == 0)
         return err_set(err, EINVAL, "image directory \"%.200s\": must be an absolute, normal path", final);
     struct image_dir d = {.final = strdup(final)};
@@ -166,7 +155,35 @@ int image_dir_make(const char *final, const char *parent_path, struct image_dir 
     if (r >= 0)
         r = find_parent(&d, parent_path, err);
     if (r >= 0)
-        r = make_tmp(&d, err);
+        r = name_tmp(&d, err);
+    if (r < 0) {
+        image_dir_clear(&d);
+        return r;
+    }
+    *ret = d;
+    return 0;
+}
+
+int image_dir_create(struct image_dir *d, struct err *err) {
+    cleanup_free char *dir = str_printf("%.*s", (int)(strrchr(d->tmp, '/') - d->tmp), d->tmp);
+    if (!dir)
+        return err_set(err, ENOMEM, "out of memory");
+    int r = *dir ? path_mkdirs(dir, 0700, err) : 0;
+    if (r < 0)
+        return r;
+    if (FAULT(IMAGES_MAKE) || mkdir(d->tmp, 0700) < 0)
+        return err_errno(err, errno, "cannot make a directory in %s", *dir ? dir : "/");
+    d->created = true;
+    if (FAULT(IMAGES_DIRS) || mkdir(d->images, 0700) < 0 || mkdir(d->work, 0700) < 0)
+        return err_errno(err, errno, "cannot make directories in %s", d->tmp);
+    return 0;
+}
+
+int image_dir_make(const char *final, const char *parent_path, struct image_dir *ret, struct err *err) {
+    struct image_dir d = {0};
+    int r = image_dir_plan(final, parent_path, &d, err);
+    if (r == 0)
+        r = image_dir_create(&d, err);
     if (r < 0) {
         image_dir_clear(&d);
         return r;
@@ -182,7 +199,7 @@ void image_dir_abandon(struct image_dir *d) {
 
 void image_dir_clear(struct image_dir *d) {
     struct err err = ERR_INIT;
-    if (d->tmp && path_remove_tree(AT_FDCWD, d->tmp, &err) < 0)
+    if (d->tmp && d->created && path_remove_tree(AT_FDCWD, d->tmp, &err) < 0)
         log_error("%s", err.msg);
     free(d->final);
     free(d->tmp);

@@ -10,6 +10,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/err.h"
@@ -28,11 +29,20 @@ struct image_dir {
     char *work;        /* TMP/work */
     char *parent;      /* of an iterative dump: the directory of the one before, absolute; NULL: none */
     char *parent_name; /* its last component */
+    bool created;      /* TMP is ours */
 };
 
-/* Makes them. parent_path: "../NAME", the dump before, a sibling of `final`, or "" (as runc's --parent-path, which is
- * relative to the image directory). final may exist if it is empty or has a checkpoint, which is replaced at the end.
- * Errors: -EEXIST (it has something else), -EINVAL (parent_path), -ENOENT (no such parent), mkdir's. */
+/* Names them, and makes nothing: who cleans up after a killed process has to know the names first. parent_path:
+ * "../NAME", the dump before, a sibling of `final`, or "" (as runc's --parent-path, which is relative to the image
+ * directory). final may exist if it is empty or has a checkpoint, which is replaced at the end. Errors: -EEXIST (it has
+ * something else), -EINVAL (parent_path), -ENOENT (no such parent). */
+int image_dir_plan(const char *final, const char *parent_path, struct image_dir *ret, struct err *err);
+
+/* Makes them, and what is missing of the path to them. mkdir's errors; what is there then goes with image_dir_clear().
+ */
+int image_dir_create(struct image_dir *d, struct err *err);
+
+/* Both. */
 int image_dir_make(const char *final, const char *parent_path, struct image_dir *ret, struct err *err);
 
 /* Removes what is left of them and frees. Accepts a zeroed one. */
