@@ -268,6 +268,26 @@ static int give_tmp_name(struct archive_writer *w, struct err *err) {
     return 0;
 }
 
+/* The name for good, or nothing of it: an archive that had it has it again. */
+static int put_in_place(struct archive_writer *w, struct err *err) {
+    struct stat st;
+    bool replaces = fstatat(w->dirfd, w->base, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode);
+    bool exchanged = replaces && renameat2(w->dirfd, w->tmp, w->dirfd, w->base, RENAME_EXCHANGE) == 0;
+    /* There are file systems that cannot exchange. */
+    if (!exchanged && renameat(w->dirfd, w->tmp, w->dirfd, w->base) < 0)
+        return err_errno(err, errno, "cannot write %s", w->path);
+    if (fsync(w->dirfd) < 0) {
+        int r = err_errno(err, errno, "cannot sync the directory of %s", w->path);
+        (void)renameat2(w->dirfd, w->base, w->dirfd, w->tmp, exchanged ? RENAME_EXCHANGE : RENAME_NOREPLACE);
+        return r;
+    }
+    if (exchanged)
+        (void)unlinkat(w->dirfd, w->tmp, 0);
+    free(w->tmp);
+    w->tmp = NULL;
+    return 0;
+}
+
 int archive_finish(struct archive_writer *w, struct err *err) {
     int r = archive_put_finish(w->put, err);
     if (r < 0 || w->dirfd < 0) /* a pipe has no name to be given */
@@ -276,11 +296,5 @@ int archive_finish(struct archive_writer *w, struct err *err) {
         return err_errno(err, errno, "cannot write %s", w->path);
     if (!w->tmp && (r = give_tmp_name(w, err)) < 0)
         return r;
-    if (renameat(w->dirfd, w->tmp, w->dirfd, w->base) < 0)
-        return err_errno(err, errno, "cannot write %s", w->path);
-    free(w->tmp);
-    w->tmp = NULL;
-    if (fsync(w->dirfd) < 0)
-        return err_errno(err, errno, "cannot sync the directory of %s", w->path);
-    return 0;
+    return put_in_place(w, err);
 }

@@ -51,6 +51,7 @@ killed_at() {
     set --
     # shellcheck disable=SC2046
     [ ! -e "$R/c/state.json" ] || set -- $(sandbox_pids c)
+    # shellcheck disable=SC2034 # used by name
     DAEMON=$(pgrep -of -- "-root $R -id c ") QEMU=${2:-} VIRTIOFSD=${3:-}
     KILLED=
     if hit "$point"; then
