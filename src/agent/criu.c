@@ -125,6 +125,10 @@ void criu_options_conf(const struct criu_options *o, enum criu_operation op, cha
             n += (size_t)snprintf(out + n, CRIU_CONF_MAX - n, "%s\n", flags[i].conf);
     if (o->n_empty_ns)
         n += (size_t)snprintf(out + n, CRIU_CONF_MAX - n, "empty-ns net\n");
+    /* Programs have chosen by now which instructions they use: the CPU of a restore must have them all, and registers
+     * of the same size. A dump writes down what there is. */
+    if (op == CRIU_DUMP || o->check_cpu)
+        n += (size_t)snprintf(out + n, CRIU_CONF_MAX - n, "cpu-cap ins\n");
     if (op == CRIU_DUMP)
         snprintf(out + n, CRIU_CONF_MAX - n, "ghost-limit %llu\n", (unsigned long long)CRIU_GHOST_LIMIT);
     /* In images that runc had made, masked files are mounts of this name; crun has one for each path. */

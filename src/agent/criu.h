@@ -34,6 +34,7 @@ struct criu_options {
     char *const *empty_ns;
     size_t n_empty_ns;
     bool own_network; /* restore: it gets a network namespace that nobody else is in */
+    bool check_cpu;   /* restore: the images say what the CPU had that they were made on */
     uint32_t log_level;
 };
 

@@ -125,8 +125,11 @@ int criu_job_init(struct criu_job *j, struct agent *a, const char *id, enum criu
     if (r < 0)
         return r;
     struct criu_options options = *o;
-    if (op == CRIU_RESTORE)
+    if (op == CRIU_RESTORE) {
         lock_again(images, &options);
+        /* Other engines' have none, and nothing to compare with. */
+        options.check_cpu = faccessat(images, "cpuinfo.img", F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+    }
     criu_options_conf(&options, op, j->turn.conf);
     j->output = memfd_create("criu-output", MFD_CLOEXEC);
     return j->output < 0 ? err_errno(err, errno, "cannot keep what CRIU prints") : 0;

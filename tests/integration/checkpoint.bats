@@ -29,6 +29,61 @@ teardown_file() { file_teardown; }
     stasis delete --force third
 }
 
+# says_more_instructions FILE : CRIU's account of a CPU (magic, magic, length, message) says of all that it had them.
+says_more_instructions() {
+    python3 - "$1" <<'END'
+import struct, sys
+data = open(sys.argv[1], "rb").read()
+
+def varint(b, i):
+    n = shift = 0
+    while True:
+        n |= (b[i] & 127) << shift
+        shift += 7
+        i += 1
+        if b[i - 1] < 128:
+            return n, i
+
+def fields(b):
+    i = 0
+    while i < len(b):
+        start = i
+        key, i = varint(b, i)
+        if key & 7 == 2:
+            n, i = varint(b, i)
+            yield key >> 3, b[start:i], b[i:i + n]
+            i += n
+        else:
+            _, j = varint(b, i)
+            yield key >> 3, b[start:i], b[i:j]
+            i = j
+
+[(_, _, cpu)] = fields(data[12:])
+new = b"".join(key + (b"\xff\xff\xff\xff\x0f" if n == 6 else value) for n, key, value in fields(cpu))
+length, n = b"", len(new)
+while n > 127:
+    length, n = length + bytes([n & 127 | 128]), n >> 7
+new = b"\x0a" + length + bytes([n]) + new
+open(sys.argv[1], "wb").write(data[:8] + struct.pack("<I", len(new)) + new)
+END
+}
+
+@test "made on a CPU with more instructions: refused, and with what this one has it goes on" {
+    pack cpu compute
+    start_pack cpu cpu
+    checkpoint cpu
+    gone cpu
+    cp -r "$T/images/cpu" "$T/images/other"
+    says_more_instructions "$T/images/other/cpuinfo.img"
+    run stasis restore --detach --bundle "$T/cpu" --image-path "$T/images/other" --work-path "$T/work" cpu </dev/null
+    echo "$output"
+    [ "$status" = 1 ] && [[ $output == *"criu/arch/x86/cpu.c"* ]]
+    [ ! -e "$R/cpu" ]
+    restore cpu cpu cpu
+    all_pass cpu
+    stasis delete --force cpu
+}
+
 @test "pre-dumps: each dump has only what changed since" {
     MEMORY_MIB=64 pack memory memory
     start_pack memory m1

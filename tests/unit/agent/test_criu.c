@@ -42,7 +42,7 @@ static void test_dump(void **state) {
     for (size_t i = 0; i < ARRAY_SIZE(wanted); i++)
         assert_true(has(&argv, wanted[i]));
     criu_options_conf(&o, CRIU_DUMP, conf);
-    assert_string_equal(conf, "skip-in-flight\ntcp-close\nempty-ns net\nghost-limit 67108864\n");
+    assert_string_equal(conf, "skip-in-flight\ntcp-close\nempty-ns net\ncpu-cap ins\nghost-limit 67108864\n");
 }
 
 static void test_nothing(void **state) {
@@ -72,6 +72,10 @@ static void test_restore(void **state) {
     assert_true(has(&argv, "--lsm-mount-context") && has(&argv, "y"));
     criu_options_conf(&o, CRIU_RESTORE, conf);
     assert_true(is_restore_conf(conf, "tcp-close\n"));
+    struct criu_options checked = o;
+    checked.check_cpu = true;
+    criu_options_conf(&checked, CRIU_RESTORE, conf);
+    assert_true(is_restore_conf(conf, "tcp-close\ncpu-cap ins\n"));
 }
 
 static void refused(const struct criu_options *o, enum criu_operation op, int code, const char *name) {
