@@ -142,3 +142,28 @@ tidy() {
     start again
     copied again
 }
+
+@test "eight are kept: those that were used last" {
+    local i
+    stasis template rm --all >/dev/null
+    start again
+    # As if other machines had made them, long ago.
+    for i in 1 2 3 4 5 6 7 8; do
+        cp -a "$TEMPLATES"/tcg-256M-* "$T/other"
+        touch -d "@$((1000 + i))" "$T/other"
+        mv "$T/other" "$TEMPLATES/other-$i"
+    done
+    [ "$(names | wc -w)" = 9 ]
+    sed 's/^memory = .*/memory = 192M\ncpus = 1/' "$CONF" >"$T/small.conf"
+    start small "$T/small.conf"
+    made small
+    names
+    [ "$(names | wc -w)" = 8 ]
+    # The one of this machine, the new one, and all but the oldest two of the others.
+    [[ " $(names) " == *" tcg-192M-"* && " $(names) " == *" tcg-256M-"* ]]
+    [[ " $(names) " != *" other-1 "* && " $(names) " != *" other-2 "* && " $(names) " == *" other-3 "* ]]
+    tidy
+    start again
+    copied again
+    stasis template rm --all >/dev/null
+}
