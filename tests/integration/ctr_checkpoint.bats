@@ -182,6 +182,28 @@ put_blob() {
     "$STASIS" --root "$T/run/$NS" delete --force cli
     rm -rf "$T/bundle.$ID" "$images" "$work"
 }
+
+@test "--image-path, --work-path and --exit, each by itself" {
+    local images=$T/images.$ID work=$T/work.$ID name before
+    RUNTIME=io.containerd.runc.v2 start "$ID" sh -c "$COUNTER"
+    ctr task checkpoint --image-path "$images" "$ID"
+    task_is "$ID" RUNNING
+    [ -s "$images/inventory.img" ]
+    name=$(ctr task checkpoint --work-path "$work" "$ID")
+    task_is "$ID" RUNNING
+    [ -s "$work/dump.log" ]
+    ctr images ls -q | grep -qxF "$name"
+    before=$(count "$ID")
+    wait_until 20 counts "$ID" "$before"
+    # One of a specification at a time: docs/checkpoint.md.
+    drop_images "$name"
+    name=$(ctr task checkpoint --exit "$ID")
+    wait_until 20 task_is "$ID" STOPPED
+    ctr images ls -q | grep -qxF "$name"
+    remove "$ID"
+    drop_images "$name"
+    rm -rf "$images" "$work"
+}
 no_execs() {
     [ "$(ctr task ps "$ID" | grep -c a-shell)" = 0 ]
 }
