@@ -85,12 +85,13 @@ int container_delete(struct container *c, agent_done_fn fn, void *userdata, stru
 int container_exec(struct container *c, const char *exec_id, const void *process, size_t len,
                    const struct process_streams *streams, uint64_t timeout_usec, agent_pid_fn fn, void *userdata,
                    struct err *err);
-/* Forgets an exec that has ended; -EBUSY if it has not, -EINVAL for init. */
+/* Forgets an exec; one that has not ended, or not begun, is killed as soon as it can be and forgotten after that.
+ * -EINVAL for init. */
 int container_delete_exec(struct container *c, const char *exec_id, struct err *err);
 /* A signal to every process of the container. */
 int container_signal_all(struct container *c, int signal, struct err *err);
 
-/* freezer.c. Resuming is immediate. */
+/* freezer.c. Resuming is immediate; a pause that is under way ends with -ECANCELED. */
 int container_pause(struct container *c, agent_done_fn fn, void *userdata, struct err *err);
 int container_resume(struct container *c, struct err *err);
 

@@ -128,7 +128,7 @@ int criu_job_init(struct criu_job *j, struct agent *a, const char *id, enum criu
     if (op == CRIU_RESTORE) {
         lock_again(images, &options);
         /* Other engines' have none, and nothing to compare with. */
-        options.check_cpu = faccessat(images, "cpuinfo.img", F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+        options.check_cpu = faccessat(images, "cpuinfo.img", F_OK, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT;
     }
     criu_options_conf(&options, op, j->turn.conf);
     j->output = memfd_create("criu-output", MFD_CLOEXEC);

@@ -27,6 +27,15 @@ static void forget(struct container *c, struct process *p) {
     process_free(p);
 }
 
+/* Not when it ends: its owner is in the middle of telling that. */
+static void forget_abandoned(struct container *c) {
+    for (struct process *p = c->execs, *next; p; p = next) {
+        next = p->next;
+        if (p->abandoned && p->state == PROCESS_EXITED)
+            forget(c, p);
+    }
+}
+
 static void on_exec_exited(struct process *p, void *userdata) {
     struct container *c = userdata;
     if (p->exit.code == 128 + SIGKILL) {
@@ -48,7 +57,7 @@ static void on_exec_done(void *userdata, struct crun_result *result) {
         err.code = 0;
     }
     /* A delete meanwhile has killed the cgroup, perhaps before this process was in it. */
-    if (c->state == CONTAINER_DELETING)
+    if (c->state == CONTAINER_DELETING || call->p->abandoned)
         (void)process_signal(call->p, SIGKILL, NULL);
     if (err.code) {
         (void)process_signal(call->p, SIGKILL, NULL);
@@ -89,6 +98,7 @@ int container_exec(struct container *c, const char *exec_id, const void *process
         r = container_check_action(ACTION_EXEC, c->state, c->id, err);
     if (r < 0)
         return r;
+    forget_abandoned(c);
     if (container_process(c, exec_id, NULL))
         return err_set(err, EEXIST, "container %s already has an exec %s", c->id, exec_id);
     if (c->n_execs >= CONTAINER_EXECS_MAX)
@@ -120,9 +130,12 @@ int container_delete_exec(struct container *c, const char *exec_id, struct err *
         return -ENOENT;
     if (p == c->init)
         return err_set(err, EINVAL, "the init of container %s goes with the container", c->id);
-    if (p->state != PROCESS_EXITED)
-        return err_set(err, EBUSY, "exec %s of container %s has not ended", exec_id, c->id);
-    forget(c, p);
+    if (p->state == PROCESS_EXITED) {
+        forget(c, p);
+        return 0;
+    }
+    p->abandoned = true;
+    (void)process_signal(p, SIGKILL, NULL); /* -EBUSY: it has not begun, and is killed when it has */
     return 0;
 }
 

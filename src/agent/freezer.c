@@ -98,6 +98,12 @@ int container_pause(struct container *c, agent_done_fn fn, void *userdata, struc
 int container_resume(struct container *c, struct err *err) {
     if (c->state == CONTAINER_RUNNING) /* a call before this one, whose answer came too late for the host */
         return 0;
+    if (c->state == CONTAINER_PAUSING) { /* one that the host does not wait for any more */
+        struct err undone = ERR_INIT;
+        err_set(&undone, ECANCELED, "container %s was resumed before it was paused", c->id);
+        container_pause_end(c, &undone);
+        return 0;
+    }
     int r = container_check_action(ACTION_RESUME, c->state, c->id, err);
     if (r == 0)
         r = FAULT(AGENT_RESUME) ? err_errno(err, errno, "cannot write %s/cgroup.freeze", c->cgroup_path)

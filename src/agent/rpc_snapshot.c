@@ -126,7 +126,8 @@ static int fill_details(const struct container *c, details *d, void **ret) {
     entry **list = (void *)(entries + c->n_execs + 1);
     fill_entry(c->init, &entries[n++]);
     for (const struct process *p = c->execs; p && n <= c->n_execs; p = p->next)
-        fill_entry(p, &entries[n++]);
+        if (!p->abandoned)
+            fill_entry(p, &entries[n++]);
     for (size_t i = 0; i < n; i++)
         list[i] = &entries[i];
     *d = (details)STASIS__AGENT__V1__INSPECT_RESPONSE__CONTAINER_DETAILS__INIT;

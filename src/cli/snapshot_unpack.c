@@ -213,16 +213,19 @@ static int socket_number(const struct snapshot_unpack *u, struct archive_entry *
 }
 
 static int make_socket(struct snapshot_unpack *u, int parent, const char *name, uint8_t number, struct err *err) {
+    struct err e = ERR_INIT;
     bool fits = false;
     int r = 0;
     if (u->sockets_fd < 0) {
-        u->sockets_fd = path_mkdirs_beneath(u->dirfd, SOCKETS_DIR, 0700, err);
-        r = u->sockets_fd < 0 ? u->sockets_fd : tree_sockets_begin(&u->sockets, u->sockets_fd, err);
+        if (mkdirat(u->dirfd, SOCKETS_DIR, 0700) < 0)
+            return failed(u, "cannot make a directory", err);
+        u->sockets_fd = path_open_beneath(u->dirfd, SOCKETS_DIR, O_RDONLY | O_DIRECTORY, 0, &e);
+        r = u->sockets_fd < 0 ? u->sockets_fd : tree_sockets_begin(&u->sockets, u->sockets_fd, &e);
     }
     if (r == 0)
-        r = tree_sockets_make(&u->sockets, number, parent, name, &fits, err);
+        r = tree_sockets_make(&u->sockets, number, parent, name, &fits, &e);
     if (r < 0)
-        return r == -EEXIST ? refuse(u, "it comes twice", err) : r;
+        return r == -EEXIST ? refuse(u, "it comes twice", err) : archive_tar_error(u->tar, -r, err, "%s", e.msg);
     u->lost_sockets += !fits;
     return 0;
 }

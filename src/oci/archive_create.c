@@ -25,7 +25,7 @@ struct archive_writer *archive_writer_free(struct archive_writer *w) {
         return NULL;
     archive_put_free(w->put);
     if (w->tmp)
-        (void)unlinkat(w->dirfd, w->tmp, 0); /* it may have its final name by now */
+        (void)unlinkat(w->dirfd, w->tmp, 0); /* nothing that anybody else has */
     fd_close(w->fd);
     fd_close(w->dirfd);
     free(w->tmp);
@@ -268,21 +268,41 @@ static int give_tmp_name(struct archive_writer *w, struct err *err) {
     return 0;
 }
 
+/* 1: exchanged with the file that had the name, 0: nothing had it. */
+static int rename_into_place(const struct archive_writer *w) {
+    struct stat st = {0};
+    if (fstatat(w->dirfd, w->base, &st, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT)
+        return renameat2(w->dirfd, w->tmp, w->dirfd, w->base, RENAME_NOREPLACE) < 0 ? -errno : 0;
+    if (S_ISDIR(st.st_mode))
+        return -EISDIR;
+    return renameat2(w->dirfd, w->tmp, w->dirfd, w->base, RENAME_EXCHANGE) < 0 ? -errno : 1;
+}
+
 /* The name for good, or nothing of it: an archive that had it has it again. */
 static int put_in_place(struct archive_writer *w, struct err *err) {
-    struct stat st;
-    bool replaces = fstatat(w->dirfd, w->base, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode);
-    bool exchanged = replaces && renameat2(w->dirfd, w->tmp, w->dirfd, w->base, RENAME_EXCHANGE) == 0;
-    /* There are file systems that cannot exchange. */
-    if (!exchanged && renameat(w->dirfd, w->tmp, w->dirfd, w->base) < 0)
-        return err_errno(err, errno, "cannot write %s", w->path);
+    int exchanged = rename_into_place(w);
+    /* There are file systems that cannot; then what was there is gone. */
+    bool plain = exchanged == -EINVAL || exchanged == -ENOSYS || exchanged == -EOPNOTSUPP;
+    if (plain && renameat(w->dirfd, w->tmp, w->dirfd, w->base) < 0)
+        exchanged = -errno;
+    else if (plain)
+        exchanged = 0;
+    if (exchanged < 0)
+        return err_errno(err, -exchanged, "cannot write %s", w->path);
     if (fsync(w->dirfd) < 0) {
-        int r = err_errno(err, errno, "cannot sync the directory of %s", w->path);
-        (void)renameat2(w->dirfd, w->base, w->dirfd, w->tmp, exchanged ? RENAME_EXCHANGE : RENAME_NOREPLACE);
-        return r;
+        err_errno(err, errno, "cannot sync the directory of %s", w->path);
+        unsigned flag = exchanged ? RENAME_EXCHANGE : RENAME_NOREPLACE;
+        if (!plain && renameat2(w->dirfd, w->base, w->dirfd, w->tmp, flag) == 0)
+            return -EIO;
+        /* Nothing is removed of which nobody knows where it is. */
+        err_append(err, "; it may be there nevertheless%s%s", exchanged ? ", and what was there before, as " : "",
+                   exchanged ? w->tmp : "");
+        free(w->tmp);
+        w->tmp = NULL;
+        return -EIO;
     }
-    if (exchanged)
-        (void)unlinkat(w->dirfd, w->tmp, 0);
+    if (exchanged && unlinkat(w->dirfd, w->tmp, 0) < 0)
+        return err_errno(err, errno, "%s is there, but what it replaces cannot be removed: %s", w->path, w->tmp);
     free(w->tmp);
     w->tmp = NULL;
     return 0;

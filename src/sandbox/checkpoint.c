@@ -115,6 +115,7 @@ static void on_resumed(void *userdata, ProtobufCMessage **reply, const struct er
     cp->frozen = err != NULL;
     if (err)
         err_append(&cp->failure, "; and it stays paused: %s", err->msg);
+    container_undo_late(cp->c, "Pause", err);
     finish(cp);
 }
 
@@ -264,6 +265,7 @@ static void on_frozen(void *userdata, ProtobufCMessage **reply, const struct err
     cp->call = NULL;
     if (err) {
         failed(cp, err);
+        container_undo_late(cp->c, "Resume", err);
         finish(cp);
         return;
     }
@@ -360,6 +362,7 @@ int container_checkpoint(struct container *c, const struct checkpoint_spec *spec
         r = spec->wait_execs ? wait_for_execs(cp, err) : begin_dump(cp, err);
     if (r < 0) {
         c->checkpoint = NULL;
+        image_dir_clear(&cp->dir); /* as finish() */
         container_finish(c, cp->was_paused ? CONTAINER_PAUSED : CONTAINER_RUNNING, NULL);
         free_checkpoint(cp);
         return err_wrap(err, "cannot checkpoint container %s", c->id);

@@ -23,7 +23,7 @@
 struct checkpoint_spec {
     const char *image_path;  /* where it is to appear; absolute */
     const char *work_path;   /* for logs and statistics; absolute; "": <sandbox's directory>/criu.work/<id> */
-    const char *parent_path; /* image_dir_make(); "": none */
+    const char *parent_path; /* image_dir_plan(); "": none */
     bool leave_running, pre_dump;
     bool wait_execs; /* wait until the processes exec'd into it have ended; without, they are a reason to refuse */
     const Stasis__Agent__V1__CriuOptions *options; /* NULL: none */

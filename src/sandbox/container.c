@@ -309,15 +309,24 @@ int container_start(struct container *c, sandbox_done_fn done, void *userdata, s
 
 /* Pause and resume. */
 
+void container_undo_late(struct container *c, const char *method, const struct err *err) {
+    Stasis__Agent__V1__ContainerRequest req = STASIS__AGENT__V1__CONTAINER_REQUEST__INIT;
+    req.id = c->guest_id;
+    if (err && err->code == ETIMEDOUT && sandbox_get_state(c->sb) == SANDBOX_READY)
+        (void)sandbox_call(c->sb, method, &req.base, call_ignore, NULL, NULL, NULL);
+}
+
 static void on_paused(void *userdata, ProtobufCMessage **reply, const struct err *err) {
     (void)reply;
     struct container *c = userdata;
+    container_undo_late(c, "Resume", err);
     container_finish(c, err ? CONTAINER_RUNNING : CONTAINER_PAUSED, err);
 }
 
 static void on_resumed(void *userdata, ProtobufCMessage **reply, const struct err *err) {
     (void)reply;
     struct container *c = userdata;
+    container_undo_late(c, "Pause", err);
     container_finish(c, err ? CONTAINER_PAUSED : CONTAINER_RUNNING, err);
 }
 

@@ -55,6 +55,10 @@ int container_begin(struct container *c, enum container_state to, sandbox_done_f
 /* Ends it and calls done. `to`: the state it leads to; if the container stopped meanwhile, it stays so. */
 void container_finish(struct container *c, enum container_state to, const struct err *err);
 
+/* A call to the agent that got no answer in time (err; NULL and other errors: nothing is done) may be carried out
+ * nevertheless: the one that undoes it, "Pause" or "Resume", is sent behind it. */
+void container_undo_late(struct container *c, const char *method, const struct err *err);
+
 /* The answer to Start, or to the restore in its place: goes on with the hooks, or back. */
 void container_started(struct container *c, const struct err *err);
 

@@ -106,6 +106,12 @@ int exec_each(const struct exec_list *l, int (*fn)(struct process *p, void *user
     return r;
 }
 
+/* Ends it too, if it runs. */
+static void forget_in_guest(struct exec *e) {
+    Stasis__Agent__V1__ProcessId id = process_agent_id(e->process);
+    (void)sandbox_call(container_sandbox(e->container), "DeleteProcess", &id.base, call_ignore, NULL, NULL, NULL);
+}
+
 static void on_exec(void *userdata, ProtobufCMessage **reply, const struct err *err) {
     struct exec *e = userdata;
     e->call = NULL;
@@ -118,8 +124,11 @@ static void on_exec(void *userdata, ProtobufCMessage **reply, const struct err *
         if (process_watch(e->process, r->pid, &failed) == 0)
             failed.code = 0;
     }
-    if (failed.code)
+    if (failed.code) {
         process_lost(e->process);
+        if (!err || err->code == ETIMEDOUT) /* it may run, now or later, and nobody waits for it */
+            forget_in_guest(e);
+    }
     sandbox_done_fn done = e->done;
     e->done = NULL;
     if (done)
@@ -162,10 +171,8 @@ int exec_delete(struct exec_list *l, struct process *p, struct err *err) {
         struct exec *e = *at;
         if (e->process != p)
             continue;
-        Stasis__Agent__V1__ProcessId id = process_agent_id(p);
         if (state == PROCESS_EXITED)
-            (void)sandbox_call(container_sandbox(e->container), "DeleteProcess", &id.base, call_ignore, NULL, NULL,
-                               NULL);
+            forget_in_guest(e);
         *at = e->next;
         l->n--;
         free_exec(e);

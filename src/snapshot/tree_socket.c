@@ -23,7 +23,9 @@ int tree_sockets_begin(struct tree_sockets *s, int dir, struct err *err) {
     int flags = 0;
     if (ioctl(dir, FS_IOC_GETFLAGS, &flags) == 0) {
         flags |= FS_TOPDIR_FL;
-        (void)ioctl(dir, FS_IOC_SETFLAGS, &flags);
+        (void)ioctl(dir, FS_IOC_SETFLAGS, &flags); /* other file systems do not know it */
+    } else if (errno != ENOTTY && errno != EOPNOTSUPP && errno != EINVAL && errno != ENOSYS) {
+        return err_errno(err, errno, "cannot ask for the flags of a directory");
     }
 #endif
     return 0;

@@ -103,18 +103,36 @@ static void test_exits_before_it_is_known(void **state) {
     }
 }
 
+/* Who asked for it has given up waiting: it must not run on, whether it had begun by then or not. */
+static void test_abandoned_exec(void **state) {
+    struct guest *g = *state;
+    struct container *c = guest_container(g, "c1");
+    for (int begun = 0; begun < 2; begun++) {
+        struct outcome a = {0};
+        assert_int_equal(guest_exec(c, "e1", &a), 0);
+        if (begun)
+            RUN_UNTIL(g->f->event, a.n);
+        assert_int_equal(container_delete_exec(c, "e1", NULL), 0);
+        RUN_UNTIL(g->f->event, a.n && container_process(c, "e1", NULL)->state == PROCESS_EXITED);
+        assert_int_equal(container_process(c, "e1", NULL)->exit.code, 128 + SIGKILL);
+    }
+    struct outcome a = {0};
+    assert_int_equal(guest_exec(c, "e1", &a), 0); /* its name is free again */
+    RUN_UNTIL(g->f->event, a.n);
+    assert_int_equal(c->n_execs, 1);
+    guest_delete(g, c);
+}
+
 static void test_exec(void **state) {
     struct guest *g = *state;
     struct container *c = guest_container(g, "c1");
     struct outcome a = {0}, b = {0}, w = {0};
     assert_int_equal(guest_exec(c, "e1", &a), 0);
     assert_int_equal(guest_exec(c, "e1", &b), -EEXIST);
-    assert_int_equal(container_delete_exec(c, "e1", NULL), -EBUSY);
     RUN_UNTIL(g->f->event, a.n);
     assert_int_equal(a.code, 0);
     struct process *p = container_process(c, "e1", NULL);
     assert_int_equal(p->pid, a.pid);
-    assert_int_equal(container_delete_exec(c, "e1", NULL), -EBUSY);
     assert_int_equal(container_delete_exec(c, "", NULL), -EINVAL);
     assert_int_equal(container_delete_exec(c, "e2", NULL), -ENOENT);
     assert_int_equal(process_wait(p, on_wait, &w, NULL), 0);
@@ -251,6 +269,14 @@ static void test_pause_ends_otherwise(void **state) {
     struct container *c = guest_container(g, "c1");
     struct outcome p = {0};
     guest_write(g, "cgroup.events", "frozen 0\n");
+    /* The host has given up waiting, and undoes it. */
+    assert_int_equal(container_pause(c, on_outcome, &p, NULL), 0);
+    assert_int_equal(container_resume(c, NULL), 0);
+    assert_int_equal(p.n, 1);
+    assert_int_equal(p.code, ECANCELED);
+    assert_int_equal(c->state, CONTAINER_RUNNING);
+    assert_true(guest_file_is(g, "cgroup.freeze", "0"));
+    p = (struct outcome){0};
     assert_int_equal(container_pause(c, on_outcome, &p, NULL), 0);
     assert_int_equal(process_signal(c->init, SIGKILL, NULL), 0);
     RUN_UNTIL(g->f->event, p.n);
@@ -290,6 +316,7 @@ int main(void) {
         GUEST_TEST(test_create_hangs),
         GUEST_TEST(test_exits_before_it_is_known),
         GUEST_TEST(test_exec),
+        GUEST_TEST(test_abandoned_exec),
         GUEST_TEST(test_delete_during_exec),
         GUEST_TEST(test_delete_during_create),
         GUEST_TEST(test_delete_fails),
