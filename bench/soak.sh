@@ -3,7 +3,7 @@
 # The same over and over (STASIS_SOAK_ROUNDS, default 100); nothing may be left of any round.
 #   boot      cold boots: each runs /bin/true in a VM of its own
 #   snapshot  start, snapshot, restore beside it, delete both and the snapshot; starts are copies of a template
-# Usage: soak.sh OUT [boot|snapshot]
+# The machine's shared memory is looked at, so nothing else may run. Usage: soak.sh OUT [boot|snapshot]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=$(realpath "$1")

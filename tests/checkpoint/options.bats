@@ -54,12 +54,14 @@ CONNECTION='mkfifo /a /b; nc -l -p 7000 </a >/dev/null & exec 8>/a; until nc 127
     done
     rm -rf "$T/work"
     checkpoint "$N" --manage-cgroups-mode ignore
-    [ -s "$T/work/dump.log" ] && [ -s "$T/work/criu-diagnostic.log" ]
+    [ -s "$T/work/dump.log" ]
+    [ -s "$T/work/criu-diagnostic.log" ]
     stasis delete "$N"
     rm -rf "$T/work"
     quietly restore --detach --bundle "$T/$N" --image-path "$T/images/$N" --work-path "$T/work" "$N"
     counts "$N"
-    [ -s "$T/work/restore.log" ] && [ -s "$T/work/criu-diagnostic.log" ]
+    [ -s "$T/work/restore.log" ]
+    [ -s "$T/work/criu-diagnostic.log" ]
     rm -r "$T/images/$N"
     checkpoint "$N" --empty-ns network --file-locks
     stasis delete "$N"
@@ -105,12 +107,14 @@ CONNECTION='mkfifo /a /b; nc -l -p 7000 </a >/dev/null & exec 8>/a; until nc 127
     for option in link-remap auto-dedup lazy-pages; do
         run checkpoint "$N" --leave-running "--$option"
         echo "$output"
-        [ "$status" = 1 ] && [[ $output == *"$option is not possible"* ]]
+        [ "$status" = 1 ]
+        [[ $output == *"$option is not possible"* ]]
         counts "$N"
     done
     run checkpoint "$N"
     echo "$output"
-    [ "$status" = 1 ] && [[ $output == *"whose name was deleted while it has others"*/one* ]]
+    [ "$status" = 1 ]
+    [[ $output == *"whose name was deleted while it has others"*/one* ]]
     counts "$N"
     stasis delete --force "$N"
 }

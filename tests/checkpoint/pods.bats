@@ -35,7 +35,8 @@ teardown() {
     n=$(ex first cat /count)
     wait_until 60 reached "$n" ex first
     ctr container restore --rw --live second checkpoint/member </dev/null >"$T/out" 2>&1 3>&-
-    [ "$(shims)" = 1 ] && [ "$(vms)" = 1 ]
+    [ "$(shims)" = 1 ]
+    [ "$(vms)" = 1 ]
     [ "$(boot_id second)" = "$boot" ]
     [ "$(ex second cat /own)" = mine ]
     wait_until 120 reached 2 ex second
@@ -66,7 +67,8 @@ teardown() {
     ours snapshot restore --id copy saved </dev/null >"$T/out" 2>&1 3>&-
     copies=$(ours list -q | sort | paste -sd ' ')
     [ "$copies" = "copy copy-a copy-b" ]
-    [ "$(ours exec copy-a cat /own)" = of-a ] && [ "$(ours exec copy-b cat /own)" = of-b ]
+    [ "$(ours exec copy-a cat /own)" = of-a ]
+    [ "$(ours exec copy-b cat /own)" = of-b ]
     wait_until 120 reached 2 ours exec copy-a
     wait_until 120 reached 2 ours exec copy-b
     answered() { [ "$(ours exec copy-b nc -w 3 127.0.0.1 8080)" = from-a ]; }

@@ -146,7 +146,8 @@ try() {
         # Not the next one, which may have been drawn by then.
         tail -n "+$(($(wc -l <"$S/$N/roots/0/drawn") + 2))" "$(root_of "$N-$i")/drawn"
     done >"$T/all"
-    [ "$(wc -l <"$T/all")" -gt 64 ] && [ "$(grep -c '^MC4CAQAwBQYDK2Vw' "$T/all")" = 8 ]
+    [ "$(wc -l <"$T/all")" -gt 64 ]
+    [ "$(grep -c '^MC4CAQAwBQYDK2Vw' "$T/all")" = 8 ]
     [ -z "$(sort "$T/all" | uniq -d)" ]
 }
 

@@ -59,9 +59,13 @@ judge() {
     echo "$output"
     counts src "$(in_root src n)"
     if grep -q INJECTED "$T/calls"; then
-        [ "$status" = 1 ] && [[ $output == *"snapshot x"*"Input/output error"* ]] && [ -z "$(ls -A "$S")" ]
+        [ "$status" = 1 ]
+        [[ $output == *"snapshot x"*"Input/output error"* ]]
+        [ -z "$(ls -A "$S")" ]
     else
-        [ "$status" = 0 ] && stasis snapshot verify x && stasis snapshot rm x
+        [ "$status" = 0 ]
+        stasis snapshot verify x
+        stasis snapshot rm x
     fi
 }
 attempt_checkpoint() {
@@ -71,9 +75,12 @@ judge_checkpoint() {
     echo "$output"
     counts src "$(in_root src n)"
     if grep -q INJECTED "$T/calls"; then
-        [ "$status" = 1 ] && [[ $output == *"Input/output error"* ]] && [ -z "$(ls -A "$T/images")" ]
+        [ "$status" = 1 ]
+        [[ $output == *"Input/output error"* ]]
+        [ -z "$(ls -A "$T/images")" ]
     else
-        [ "$status" = 0 ] && [ -s "$T/images/c/inventory.img" ]
+        [ "$status" = 0 ]
+        [ -s "$T/images/c/inventory.img" ]
     fi
     rm -rf "$T/images/c"
 }

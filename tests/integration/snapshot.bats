@@ -60,7 +60,8 @@ gone() {
     pack_passes b
     counts b
     stasis exec b touch /new
-    [ -e "$(root_of b)/new" ] && [ ! -e "$T/a/rootfs/new" ]
+    [ -e "$(root_of b)/new" ]
+    [ ! -e "$T/a/rootfs/new" ]
     [ "$(stasis ps --format json b | jq length)" -ge 15 ]
     stasis exec b pidof sleep
     stasis kill b KILL
@@ -109,7 +110,8 @@ gone() {
         [ "$(for id in c c-1 c-2 c-3; do sed -n ${n}p "$T/ids.$id"; done | sort -u | wc -l)" = 4 ]
     done
     [ "$(sed -n 1p "$T/ids.c")" = "$(in_root c boot)" ]
-    [ "$(sed -n 3p "$T/ids.c")" = source ] && [ "$(sed -n 3p "$T/ids.c-2")" = c-2 ]
+    [ "$(sed -n 3p "$T/ids.c")" = source ]
+    [ "$(sed -n 3p "$T/ids.c-2")" = c-2 ]
     [ "$(sed -n 2p "$T/ids.c")" = 0123456789abcdef0123456789abcdef ]
     # What all have in common is what was drawn before; the next one may have been drawn by then, and not written.
     common=$(wc -l <"$S/two/roots/0/drawn")
@@ -269,7 +271,8 @@ send(b"exit 3\n")' "$STASIS" --root "$R" --config "$CONF" run --bundle "$T/t" t 
     fails "exec 1 of container x does not exist" -- attach --exec 1 x
     run stasis attach --exec "$exec" x <<<word
     echo "$output"
-    [ "$status" = 6 ] && [ "$output" = "second word" ]
+    [ "$status" = 6 ]
+    [ "$output" = "second word" ]
     exec=$(stasis ps --format json x | jq .[1])
     timeout 300 python3 "$BATS_TEST_DIRNAME/pty_driver.py" \
         'send(b"echo $((y + 1)) $(stty size)\n"); expect(b"7 30 100"); send(b"z=8; until [ -e /tmp/go ]; do sleep 0.1; done; echo f$((z))\n"); expect(b"f$((z))"); send(b"\x10\x11")' \

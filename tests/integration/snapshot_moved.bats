@@ -62,7 +62,8 @@ elsewhere() {
     clock=$(stasis exec copy date +%s)
     after=$(date +%s)
     echo "between $before and $after the clock of the copy said $clock"
-    [ "$clock" -ge $((before - 2)) ] && [ "$clock" -le $((after + 2)) ]
+    [ "$clock" -ge $((before - 2)) ]
+    [ "$clock" -le $((after + 2)) ]
     counts copy "$n"
     [ "$(stasis exec copy cat /own)" = of-the-first ]
     [ "$(stasis exec copy hostname)" = copy ]

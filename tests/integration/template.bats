@@ -45,7 +45,8 @@ tidy() {
 
 @test "the first start makes it, the next ones are copies; no two have the same boot id" {
     start first
-    booted first && made first
+    booted first
+    made first
     [ "$(warnings first)" = 0 ]
     NAME=$(names)
     [[ $NAME == tcg-256M-*cpu-* ]]
@@ -56,7 +57,8 @@ tidy() {
     local id
     for id in second third; do
         start "$id"
-        copied "$id" && not made "$id"
+        copied "$id"
+        not made "$id"
         [ "$(warnings "$id")" = 0 ]
     done
     cat "$T"/{first,second,third}.out
@@ -98,7 +100,8 @@ tidy() {
 @test "template = false: boots, and makes none" {
     stasis template rm --all >/dev/null
     start cold "$T/cold.conf"
-    booted cold && not made cold
+    booted cold
+    not made cold
     [ -z "$(names)" ]
 }
 
@@ -127,7 +130,8 @@ tidy() {
     start again
     sed 's/^memory = .*/memory = 192M\ncpus = 1/' "$CONF" >"$T/small.conf"
     start small "$T/small.conf"
-    booted small && made small
+    booted small
+    made small
     [ "$(names | wc -w)" = 2 ]
     [[ $(names) == *tcg-192M-1cpu-* ]]
     args b sh -c 'nproc; grep MemTotal /proc/meminfo'

@@ -25,6 +25,7 @@ static void fill_odd_root(int root) {
     assert_int_equal(mknodat(root, "socket", S_IFSOCK, 0), 0);
     assert_int_equal(fchmodat(root, "socket", 0660, 0), 0);
     assert_int_equal(fchownat(root, "socket", 33, 44, 0), 0);
+    assert_int_equal(linkat(root, "socket", dir, "socket", 0), 0);
     fill_file(root, "not \xff utf-8", "");
     cleanup_fd int big = openat(root, "sparse", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
     assert_int_equal(ftruncate(big, 8 << 20), 0);
@@ -94,6 +95,8 @@ static void comes_back_as_it_was(void **state) {
     assert_int_equal(fstatat(p.dirfd, "roots/1/socket", &b, AT_SYMLINK_NOFOLLOW), 0);
     assert_true(b.st_mode == (S_IFSOCK | 0660) && b.st_uid == 33 && b.st_gid == 44);
     assert_int_equal(tree_socket_number(a.st_ino), tree_socket_number(b.st_ino));
+    assert_int_equal(fstatat(p.dirfd, "roots/1/dir/socket", &a, AT_SYMLINK_NOFOLLOW), 0);
+    assert_true(a.st_ino == b.st_ino && faccessat(p.dirfd, ".sockets", F_OK, 0) < 0);
     assert_int_equal(fstatat(p.dirfd, "roots/0/sparse", &a, 0), 0);
     assert_true(a.st_size == 8 << 20 && a.st_blocks * 512 < 1 << 20);
     assert_int_equal(fstatat(p.dirfd, "memory", &a, 0), 0);
@@ -175,7 +178,8 @@ struct hostile {
     const char *target; /* of a link; hard: type is AE_IFREG */
     const char *xattr;
     unsigned rdev;
-    const char *want; /* in the message */
+    const char *want;  /* in the message */
+    const char *value; /* of the attribute; NULL: "x" */
 };
 
 static int to_fd(void *userdata, const void *data, size_t len, struct err *err) {
@@ -194,7 +198,7 @@ static void put_hostile(struct archive_put *put, const struct hostile *h) {
     else if (h->target)
         archive_entry_set_hardlink(e, h->target);
     if (h->xattr)
-        archive_entry_xattr_add_entry(e, h->xattr, "x", 1);
+        archive_entry_xattr_add_entry(e, h->xattr, h->value ? h->value : "x", h->value ? strlen(h->value) : 1);
     if (h->rdev)
         archive_entry_set_rdevmajor(e, h->rdev);
     assert_int_equal(archive_put_entry(put, e, NULL, 0, NULL), 0);
@@ -262,7 +266,9 @@ static void hostile_entries_are_refused(void **state) {
     REFUSE(ROOT, {"roots/0/x", AE_IFREG, NULL, "trusted.overlay.redirect", 0, "is not allowed"});
     REFUSE(ROOT, {"roots/0/x", AE_IFREG, NULL, "security.evm", 0, "is not allowed"});
     REFUSE(ROOT, {"roots/0/x", AE_IFREG, NULL, SNAPSHOT_SOCKET, 0, "is not allowed"});
-    REFUSE(ROOT, {"roots/0/x", AE_IFIFO, NULL, SNAPSHOT_SOCKET, 0, "a socket without a number"});
+    static const char *const numbers[] = {"x", "256", "", "-1", "0000000001"};
+    for (size_t i = 0; i < ARRAY_SIZE(numbers); i++)
+        REFUSE(ROOT, {"roots/0/x", AE_IFIFO, NULL, SNAPSHOT_SOCKET, 0, "a socket without a number", numbers[i]});
     done(&p);
 }
 

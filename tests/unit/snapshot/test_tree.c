@@ -172,6 +172,28 @@ static void sockets_are_found_again(void **state) {
     }
 }
 
+/* Beyond the bound any number will do, and that is said. */
+static void sockets_are_bounded(void **state) {
+    struct tmpdir *t = *state;
+    struct err e = ERR_INIT;
+    struct tree_sockets s;
+    cleanup_fd int src = tree_dir(t, "src"), dst = tree_dir(t, "dst");
+    unsigned misfits = 0;
+    char name[32];
+    assert_int_equal(tree_sockets_begin(&s, src, &e), 0);
+    bool fits = false;
+    assert_int_equal(tree_sockets_make(&s, 0, dst, "first", &fits, &e), 0);
+    assert_true(fits);
+    assert_int_equal(tree_sockets_make(&s, 0, dst, "first", &fits, &e), -EEXIST);
+    s = (struct tree_sockets){.dir = s.dir, .random = s.random, .dirs = s.dirs, .names = TREE_SOCKETS_MAX};
+    for (unsigned i = 0; i < 8; i++) {
+        snprintf(name, sizeof(name), "s%u", i);
+        assert_int_equal(tree_sockets_make(&s, (uint8_t)(i * 5), dst, name, &fits, &e), 0);
+        misfits += !fits;
+    }
+    assert_true(misfits > 0 && s.names <= TREE_SOCKETS_MAX + 8);
+}
+
 static void holes_are_kept(void **state) {
     struct tmpdir *t = *state;
     struct err e = ERR_INIT;
@@ -264,6 +286,7 @@ int main(void) {
         WITH_DIR(an_empty_tree),
         WITH_DIR(links_out_of_the_tree),
         WITH_DIR(sockets_are_found_again),
+        WITH_DIR(sockets_are_bounded),
         WITH_DIR(holes_are_kept),
         WITH_DIR(digest_sees_every_change),
         cmocka_unit_test_setup_teardown(no_room_names_the_file, small_setup, small_teardown),
