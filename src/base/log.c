@@ -142,13 +142,13 @@ void log_msg(enum log_level level, const char *fmt, ...) {
                      quoted, id[0] ? ",\"id\":" : "", id, when);
         break;
     case LOG_FORMAT_PLAIN:
+        /* It may hold what a guest said. Newlines part the lines of a console's end. */
+        str_printable(msg, "\n\t");
         n = snprintf(line, sizeof(line), "stasis: %s%s\n", level == LOG_LEVEL_WARN ? "warning: " : "", msg);
         break;
     case LOG_FORMAT_CONSOLE:
         /* One message, one line: a name that a container chose must not look like a message of its own. */
-        for (char *c = msg; *c; c++)
-            if ((unsigned char)*c < 0x20 || *c == 0x7f)
-                *c = '?';
+        str_printable(msg, "");
         n = snprintf(line, sizeof(line), "stasis-agent: %s: %s\n", level_names[level], msg);
         break;
     default:

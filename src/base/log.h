@@ -14,7 +14,7 @@ enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO, LOG_LEVEL_DEBU
 enum log_format {
     LOG_FORMAT_TEXT,
     LOG_FORMAT_JSON,
-    LOG_FORMAT_PLAIN,  /* "stasis: msg", for a person's terminal */
+    LOG_FORMAT_PLAIN,  /* "stasis: msg", for a person's terminal: of control characters only newline and tab stay */
     LOG_FORMAT_CONSOLE /* "stasis-agent: level: msg", for the guest's console; control characters become '?' */
 };
 

@@ -78,6 +78,15 @@ static void plain_lines(void **state) {
     assert_string_equal(logged(f), "stasis: no such container\nstasis: warning: careful\n");
 }
 
+static void plain_lines_do_not_drive_the_terminal(void **state) {
+    struct fixture *f = *state;
+    log_set_format(LOG_FORMAT_PLAIN);
+    log_warn("\x1b]0;owned\a\r\xc2\x9b"
+             "2J\x7f of \xc3\xa4");
+    log_error("the end:\n\tone\ntwo");
+    assert_string_equal(logged(f), "stasis: warning: ?]0;owned????2J? of \xc3\xa4\nstasis: the end:\n\tone\ntwo\n");
+}
+
 static void console_lines(void **state) {
     struct fixture *f = *state;
     log_set_format(LOG_FORMAT_CONSOLE);
@@ -244,6 +253,7 @@ int main(void) {
         T(text_lines),
         T(text_lines_with_id),
         T(plain_lines),
+        T(plain_lines_do_not_drive_the_terminal),
         T(console_lines),
         T(json_lines_are_json),
         T(broken_utf8_stays_loggable),
