@@ -72,6 +72,8 @@ static void on_hello(void *userdata, ProtobufCMessage **reply, const struct err 
     }
     snprintf(sb->agent_version, sizeof(sb->agent_version), "%s", r->agent_version);
     snprintf(sb->kernel_version, sizeof(sb->kernel_version), "%s", r->kernel_version);
+    str_printable(sb->agent_version, "");
+    str_printable(sb->kernel_version, "");
     sandbox_mark(sb, "agent");
     if (sb->boot->kind != BOOT_COLD)
         boot_thaw(sb);
