@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/err.h"
 
@@ -40,7 +41,12 @@ int log_level_parse(const char *s, enum log_level *ret);
 int log_format_parse(const char *s, enum log_format *ret);
 const char *log_level_name(enum log_level level);
 
-void log_msg(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* Returns the bytes of the line, or 0: it was below the level. */
+size_t log_msg(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* For lines that another party may write at will: logs "who: line" until *used, the bytes that such lines take in the
+ * log, has come to max (passed by one line at most); then one more line, which says so, and nothing from then on. */
+void log_within(uint64_t max, uint64_t *used, enum log_level level, const char *who, const char *line);
 
 #define log_error(...) log_msg(LOG_LEVEL_ERROR, __VA_ARGS__)
 #define log_warn(...) log_msg(LOG_LEVEL_WARN, __VA_ARGS__)

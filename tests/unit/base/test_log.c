@@ -163,6 +163,32 @@ static const char *teed(int fd, char buf[4096]) {
     return buf;
 }
 
+static void a_quota_counts_what_is_in_the_log(void **state) {
+    struct fixture *f = *state;
+    uint64_t used = 0, max = 10000;
+    size_t n = 0, len = 0;
+    log_set_id("box");
+    for (int i = 0; i < 20000; i++)
+        log_within(max, &used, LOG_LEVEL_INFO, "guest", "x");
+    for (const char *p = logged(f); (p = strchr(p, '\n')); p++)
+        n++;
+    len = strlen(f->text);
+    assert_true(len > max && len < max + 400);
+    assert_true(n > max / 100 && n < max / 50);
+    assert_non_null(strstr(f->text, "level=info msg=\"guest: x\" id=\"box\"\n"));
+    const char *last = strstr(f->text, "level=warning");
+    assert_non_null(last);
+    assert_string_equal(last,
+                        "level=warning msg=\"guest: that makes 10000 bytes ([log] guest_log_max): no more of it is "
+                        "logged\" id=\"box\"\n");
+    /* What is below the level costs nothing. */
+    used = 0;
+    log_set_level(LOG_LEVEL_ERROR);
+    log_within(1, &used, LOG_LEVEL_INFO, "guest", "x");
+    assert_true(used == 0);
+    assert_int_equal(strlen(logged(f)), len);
+}
+
 static void tee_gets_what_is_worth_it(void **state) {
     struct fixture *f = *state;
     int fds[2];
@@ -260,6 +286,7 @@ int main(void) {
         T(levels_filter),
         T(a_message_is_one_line_of_bounded_length),
         T(logging_keeps_errno_and_survives_a_closed_fd),
+        T(a_quota_counts_what_is_in_the_log),
         T(tee_gets_what_is_worth_it),
         T(tee_that_is_full),
         T(open_makes_a_private_file),
