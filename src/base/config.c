@@ -82,8 +82,9 @@ static const struct config_key keys[KEY_COUNT] = {
                        "The least important messages that are logged, by the daemon and by the agent."},
     [KEY_GUEST_CONSOLE] = {"log", "guest_console", "true or false", "true",
                            "Writes the guest's console (kernel and agent) to the sandbox's log."},
-    [KEY_GUEST_LOG_MAX] = {"log", "guest_log_max", "size, 64K to 1G", "1M",
-                           "The most of the guest's console that is kept per sandbox."},
+    [KEY_GUEST_LOG_MAX] =
+        {"log", "guest_log_max", "size, 64K to 1G", "1M",
+         "The most that a guest's console takes of the log, and the errors of its QEMU and virtiofsd, each."},
 };
 
 static int set_accel(void *field, const char *value) {

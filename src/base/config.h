@@ -41,7 +41,7 @@ struct config {
     /* [log] */
     enum log_level log_level; /* level = error|warn|info|debug; default info */
     bool guest_console;       /* guest_console = true|false: the guest's console in the sandbox's log; default true */
-    uint64_t guest_log_max;   /* guest_log_max = SIZE of guest output kept per sandbox, bytes; default 1M */
+    uint64_t guest_log_max;   /* guest_log_max = SIZE, bytes of the log; default 1M, 64K … 1G */
 };
 
 /* The defaults. */

@@ -5,11 +5,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/util.h"
+
 /* Messages end up in logs and on terminals: bytes that a peer chose must not carry control characters there. */
 static void sanitise(char *s) {
-    for (; *s; s++)
-        if (((unsigned char)*s < 0x20 && *s != '\n' && *s != '\t') || *s == 0x7f)
-            *s = '?';
+    str_printable(s, "\n\t");
 }
 
 int err_set(struct err *err, int code, const char *fmt, ...) {

@@ -119,9 +119,9 @@ static size_t quote(char *out, size_t size, const char *in) {
     return n;
 }
 
-void log_msg(enum log_level level, const char *fmt, ...) {
+size_t log_msg(enum log_level level, const char *fmt, ...) {
     if (level > state.level)
-        return;
+        return 0;
 
     int saved = errno;
     char msg[LOG_LINE_MAX / 2], quoted[LOG_LINE_MAX - 256], id[300] = "", line[LOG_LINE_MAX + 512], when[40];
@@ -142,13 +142,13 @@ void log_msg(enum log_level level, const char *fmt, ...) {
                      quoted, id[0] ? ",\"id\":" : "", id, when);
         break;
     case LOG_FORMAT_PLAIN:
+        /* It may hold what a guest said. Newlines part the lines of a console's end. */
+        str_printable(msg, "\n\t");
         n = snprintf(line, sizeof(line), "stasis: %s%s\n", level == LOG_LEVEL_WARN ? "warning: " : "", msg);
         break;
     case LOG_FORMAT_CONSOLE:
         /* One message, one line: a name that a container chose must not look like a message of its own. */
-        for (char *c = msg; *c; c++)
-            if ((unsigned char)*c < 0x20 || *c == 0x7f)
-                *c = '?';
+        str_printable(msg, "");
         n = snprintf(line, sizeof(line), "stasis-agent: %s: %s\n", level_names[level], msg);
         break;
     default:
@@ -164,4 +164,14 @@ void log_msg(enum log_level level, const char *fmt, ...) {
         /* it is a copy */
     }
     errno = saved;
+    return n > 0 ? MIN((size_t)n, sizeof(line) - 1) : 0;
+}
+
+void log_within(uint64_t max, uint64_t *used, enum log_level level, const char *who, const char *line) {
+    if (*used >= max)
+        return;
+    *used += log_msg(level, "%s: %s", who, line);
+    if (*used >= max)
+        log_warn("%s: that makes %llu bytes ([log] guest_log_max): no more of it is logged", who,
+                 (unsigned long long)max);
 }

@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/err.h"
 
@@ -14,7 +15,7 @@ enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO, LOG_LEVEL_DEBU
 enum log_format {
     LOG_FORMAT_TEXT,
     LOG_FORMAT_JSON,
-    LOG_FORMAT_PLAIN,  /* "stasis: msg", for a person's terminal */
+    LOG_FORMAT_PLAIN,  /* "stasis: msg", for a person's terminal: of control characters only newline and tab stay */
     LOG_FORMAT_CONSOLE /* "stasis-agent: level: msg", for the guest's console; control characters become '?' */
 };
 
@@ -40,7 +41,12 @@ int log_level_parse(const char *s, enum log_level *ret);
 int log_format_parse(const char *s, enum log_format *ret);
 const char *log_level_name(enum log_level level);
 
-void log_msg(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* Returns the bytes of the line, or 0: it was below the level. */
+size_t log_msg(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* For lines that another party may write at will: logs "who: line" until *used, the bytes that such lines take in the
+ * log, has come to max (passed by one line at most); then one more line, which says so, and nothing from then on. */
+void log_within(uint64_t max, uint64_t *used, enum log_level level, const char *who, const char *line);
 
 #define log_error(...) log_msg(LOG_LEVEL_ERROR, __VA_ARGS__)
 #define log_warn(...) log_msg(LOG_LEVEL_WARN, __VA_ARGS__)

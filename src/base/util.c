@@ -186,3 +186,27 @@ bool utf8_valid(const char *str, size_t len) {
     }
     return true;
 }
+
+/* Bytes of the well-formed character at s, which is at least one byte long; 0: there is none. */
+static size_t utf8_length(const char *s, size_t len) {
+    for (size_t n = 1; n <= MIN(len, (size_t)4); n++)
+        if (utf8_valid(s, n))
+            return n;
+    return 0;
+}
+
+static bool is_control(const char *s, size_t n) {
+    const unsigned char *c = (const unsigned char *)s;
+    return n == 1 ? c[0] < 0x20 || c[0] == 0x7f : n == 2 && c[0] == 0xc2 && c[1] < 0xa0;
+}
+
+void str_printable(char *s, const char *keep) {
+    size_t n;
+    for (size_t left = strlen(s); left > 0; s += n, left -= n) {
+        n = utf8_length(s, left);
+        if (n > 0 && (!is_control(s, n) || (n == 1 && strchr(keep, *s))))
+            continue;
+        n = MAX(n, (size_t)1);
+        memset(s, '?', n);
+    }
+}

@@ -1,12 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <string.h>
-
 #include "base/json.h"
 #include "cli/events_json.h"
 #include "cli/lookup.h"
 #include "cli/task.h"
 
-#define TYPE_METRICS "io.containerd.cgroups.v2.Metrics"
 #define INTERVAL_DEFAULT (5 * USEC_PER_SEC)
 
 struct options {
@@ -32,13 +29,9 @@ static int get_metrics(struct session *s, const char *id, Io__Containerd__Cgroup
     int r = task_stats(s, id, &reply, err);
     if (r < 0)
         return r;
-    if (reply->stats && strcmp(reply->stats->type_url, TYPE_METRICS) == 0)
-        *ret = io__containerd__cgroups__v2__metrics__unpack(NULL, reply->stats->value.len, reply->stats->value.data);
+    r = events_unpack(reply->stats, ret, err);
     protobuf_c_message_free_unpacked(&reply->base, NULL);
-    if (*ret)
-        return 0;
-    err_set(err, EPROTO, "the daemon's answer holds no " TYPE_METRICS);
-    return -EPROTO;
+    return r;
 }
 
 #define OOMS_UNKNOWN UINT64_MAX

@@ -4,8 +4,25 @@
 #include <string.h>
 
 #include "base/util.h"
+#include "ttrpc/wire.h"
 
+#define TYPE_METRICS "io.containerd.cgroups.v2.Metrics"
 #define INTERVAL_MAX_SEC (365.0 * 24 * 3600)
+
+int events_unpack(const Containerd__Task__V2__Any *stats, Io__Containerd__Cgroups__V2__Metrics **ret, struct err *err) {
+    if (!stats || strcmp(stats->type_url, TYPE_METRICS) != 0)
+        return err_set(err, EPROTO, "the daemon's answer holds no " TYPE_METRICS);
+    cleanup_message ProtobufCMessage *m =
+        wire_unpack(&io__containerd__cgroups__v2__metrics__descriptor, stats->value.data, stats->value.len);
+    if (!m)
+        return err_set(err, EPROTO, "the guest's " TYPE_METRICS " of %zu bytes cannot be used", stats->value.len);
+    const Io__Containerd__Cgroups__V2__IOStat *io = ((const Io__Containerd__Cgroups__V2__Metrics *)(const void *)m)->io;
+    if (io && io->n_usage > EVENTS_DEVICES_MAX)
+        return err_set(err, EPROTO, "the guest's " TYPE_METRICS " name %zu devices, more than %d", io->n_usage,
+                       EVENTS_DEVICES_MAX);
+    *ret = (void *)TAKE_PTR(m);
+    return 0;
+}
 
 /* JSON has no unsigned 64-bit numbers here; a limit that is "none" is shown as the largest one. */
 static json_t *number(uint64_t v) {

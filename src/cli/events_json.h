@@ -7,6 +7,13 @@
 
 #include "base/err.h"
 #include "proto/metrics.pb-c.h"
+#include "proto/task.pb-c.h"
+
+#define EVENTS_DEVICES_MAX 1024 /* each is four objects */
+
+/* The statistics in a StatsResponse, which are the guest's. stats may be NULL. The caller frees them. -EPROTO: they are
+ * of another type, malformed, or more than the bounds allow. */
+int events_unpack(const Containerd__Task__V2__Any *stats, Io__Containerd__Cgroups__V2__Metrics **ret, struct err *err);
 
 /* {"type":"stats","id":…,"data":{…}}. Owned by the caller; NULL when out of memory. */
 json_t *events_stats_json(const char *id, const Io__Containerd__Cgroups__V2__Metrics *m);

@@ -18,13 +18,6 @@ void check_list_clear(struct check_list *l) {
     l->n = 0;
 }
 
-/* What comes from the guest must not drive the terminal. */
-static void make_printable(char *text) {
-    for (char *c = text; c && *c; c++)
-        if ((unsigned char)*c < 0x20 || *c == 0x7f)
-            *c = '?';
-}
-
 void check_add(struct check_list *l, enum check_status status, const char *name, const char *fmt, ...) {
     if (l->n >= CHECK_ITEMS_MAX)
         return;
@@ -40,8 +33,9 @@ void check_add(struct check_list *l, enum check_status status, const char *name,
         free(item->detail);
         return;
     }
-    make_printable(item->name);
-    make_printable(item->detail);
+    /* What comes from the guest must not drive the terminal. */
+    str_printable(item->name, "");
+    str_printable(item->detail, "");
     item->status = status;
     l->n++;
 }

@@ -32,10 +32,8 @@ static void format_cpu(uint64_t usec, char *buf, size_t size) {
 /* What a guest sends must not drive the terminal it is shown on. */
 static char *printable(const char *text) {
     char *copy = strdup(text);
-    bool utf8 = utf8_valid(text, strlen(text));
-    for (char *c = copy; c && *c; c++)
-        if ((unsigned char)*c < 0x20 || *c == 0x7f || (!utf8 && (unsigned char)*c >= 0x80))
-            *c = '?';
+    if (copy)
+        str_printable(copy, "");
     return copy;
 }
 

@@ -72,6 +72,8 @@ static void on_hello(void *userdata, ProtobufCMessage **reply, const struct err 
     }
     snprintf(sb->agent_version, sizeof(sb->agent_version), "%s", r->agent_version);
     snprintf(sb->kernel_version, sizeof(sb->kernel_version), "%s", r->kernel_version);
+    str_printable(sb->agent_version, "");
+    str_printable(sb->kernel_version, "");
     sandbox_mark(sb, "agent");
     if (sb->boot->kind != BOOT_COLD)
         boot_thaw(sb);
@@ -142,15 +144,8 @@ static void on_vm_died(void *userdata, const struct err *err) {
 
 static void on_console_line(void *userdata, const char *line) {
     struct sandbox *sb = userdata;
-    if (!sb->config.guest_console || sb->console_bytes > sb->config.guest_log_max)
-        return;
-    /* The guest may not fill the host's disk. */
-    sb->console_bytes += strlen(line) + 1;
-    if (sb->console_bytes > sb->config.guest_log_max)
-        log_warn("the guest wrote more than %llu bytes to its console ([log] guest_log_max): the rest is dropped",
-                 (unsigned long long)sb->config.guest_log_max);
-    else
-        log_info("guest: %s", line);
+    if (sb->config.guest_console)
+        log_within(sb->config.guest_log_max, &sb->console_logged, LOG_LEVEL_INFO, "guest", line);
 }
 
 static const struct vm_ops vm_callbacks = {.died = on_vm_died, .console_line = on_console_line};
@@ -176,6 +171,7 @@ static int start_vm(struct sandbox *sb, struct err *err) {
     machine_vm_spec(&sb->machine, &spec);
     spec.id = sb->id;
     spec.share_dir = sb->share.dir;
+    spec.log_max = sb->config.guest_log_max;
     spec.incoming = sb->boot->kind != BOOT_COLD;
     cleanup_fd int agent_fd = -1;
     sandbox_mark(sb, "daemon");

@@ -284,6 +284,19 @@ static void on_saved(void *userdata, const struct err *err) {
         failed(c, &e);
 }
 
+int capture_warn_of_deleted(const Stasis__Agent__V1__FreezeResponse *r, struct strv *warnings) {
+    size_t n = MIN(r->n_deleted, (size_t)CAPTURE_DELETED_MAX);
+    for (size_t i = 0; i < n; i++) {
+        const Stasis__Agent__V1__DeletedFile *d = r->deleted[i];
+        if (strv_addf(warnings, "container %.*s, pid %u (%.*s): %.*s is deleted and gives errors in a copy", ID_MAX,
+                      d->container_id, d->pid, CAPTURE_DELETED_COMMAND_MAX, d->command, CAPTURE_DELETED_PATH_MAX,
+                      d->path) < 0)
+            return -ENOMEM;
+        str_printable(warnings->v[warnings->n - 1], "");
+    }
+    return r->n_deleted > n ? strv_addf(warnings, "%zu more deleted files give errors in a copy", r->n_deleted - n) : 0;
+}
+
 static void on_frozen(void *userdata, ProtobufCMessage **reply, const struct err *err) {
     struct capture *c = userdata;
     struct err e = ERR_INIT;
@@ -295,11 +308,8 @@ static void on_frozen(void *userdata, ProtobufCMessage **reply, const struct err
         return;
     }
     c->frozen = true;
-    const Stasis__Agent__V1__FreezeResponse *r = (const void *)*reply;
-    for (size_t i = 0; i < r->n_deleted; i++)
-        if (strv_addf(&c->warnings, "container %s, pid %u (%s): %s is deleted and gives errors in a copy",
-                      r->deleted[i]->container_id, r->deleted[i]->pid, r->deleted[i]->command, r->deleted[i]->path) < 0)
-            log_warn("out of memory");
+    if (capture_warn_of_deleted((const void *)*reply, &c->warnings) < 0)
+        log_warn("out of memory");
     int n = FAULT(SNAPSHOT_FROZEN) ? err_errno(&e, errno, "cannot stop the CPUs")
                                    : vm_save(c->sb->vm, c->device_fd, on_saved, c, &e);
     if (n < 0)

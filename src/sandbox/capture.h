@@ -14,7 +14,12 @@
 #include <stdint.h>
 
 #include "base/util.h"
+#include "proto/agent.pb-c.h"
 #include "sandbox/sandbox.h"
+
+#define CAPTURE_DELETED_MAX 64          /* deleted files that are named; the agent's own bound is the same */
+#define CAPTURE_DELETED_PATH_MAX 4096   /* bytes of the path of one */
+#define CAPTURE_DELETED_COMMAND_MAX 128 /* bytes of the command that has it open */
 
 struct capture_spec {
     const char *store; /* directory; absolute; made if need be */
@@ -37,6 +42,10 @@ typedef void (*capture_done_fn)(void *userdata, const struct capture_outcome *ou
  * -EEXIST when the name is taken. */
 int capture_start(struct sandbox *sb, const struct capture_spec *spec, capture_done_fn done, void *userdata,
                   struct err *err);
+
+/* Adds a warning for each deleted file that the agent names, and one that counts those above CAPTURE_DELETED_MAX. What
+ * it says becomes one printable line. Returns 0 or -ENOMEM. */
+int capture_warn_of_deleted(const Stasis__Agent__V1__FreezeResponse *r, struct strv *warnings);
 
 /* The sandbox is gone: done is called with `why`. No harm when there is none. */
 void capture_cancel(struct sandbox *sb, const struct err *why);

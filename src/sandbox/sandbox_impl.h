@@ -43,9 +43,9 @@ struct sandbox {
     sd_event_source *boot_deadline;
     sd_event_source *grace; /* the channel closed: the VM's own end may say why */
     struct err channel_err;
-    uint64_t console_bytes; /* of the guest's console in our log */
-    sd_event_source *bury;  /* deferred end of a dead VM, which cannot be freed inside its own callback */
-    struct err death;       /* code 0 while alive */
+    uint64_t console_logged; /* bytes that the guest's console takes in our log */
+    sd_event_source *bury;   /* deferred end of a dead VM, which cannot be freed inside its own callback */
+    struct err death;        /* code 0 while alive */
     struct ready_waiter *waiters;
     size_t n_waiters;
     struct container **containers;

@@ -14,6 +14,7 @@ static const struct {
     {"/tasks/exit", EVENT_RANK_END},          {"/tasks/delete", EVENT_RANK_END},
     {"/tasks/exec-added", EVENT_RANK_DETAIL}, {"/tasks/exec-started", EVENT_RANK_DETAIL},
     {"/tasks/paused", EVENT_RANK_DETAIL},     {"/tasks/resumed", EVENT_RANK_DETAIL},
+    {"/tasks/oom", EVENT_RANK_GUEST},
 };
 
 static enum event_rank rank_of(const char *topic) {

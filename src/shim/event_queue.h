@@ -16,6 +16,7 @@
 #define EVENT_QUEUE_BYTES_MAX ((size_t)4 << 20) /* of them together, with what each costs to hold */
 
 enum event_rank {
+    EVENT_RANK_GUEST,  /* oom: comes as often as the guest likes */
     EVENT_RANK_DETAIL, /* exec-added, exec-started, paused, resumed: what is missing shows in the task's state */
     EVENT_RANK_NORMAL,
     EVENT_RANK_END, /* exit, delete: whoever waits for one waits for ever without it */

@@ -111,9 +111,32 @@ void notify_deleted(struct service *s, const char *id, uint32_t pid, const struc
     events_task_delete(s->publisher, id, "", pid, ex->status, ex->wall_usec);
 }
 
-/* OOM kills: a long poll, asked again after each answer. */
+/* OOM kills: a long poll, asked again after each answer, at once or when the rate allows it. */
 
 static void ask_oom(struct service *s);
+
+static int on_oom_pause_over(sd_event_source *source, uint64_t usec, void *userdata) {
+    struct service *s = userdata;
+    (void)source;
+    (void)usec;
+    s->oom_pause = sd_event_source_disable_unref(s->oom_pause);
+    ask_oom(s);
+    return 0;
+}
+
+static void ask_oom_again(struct service *s) {
+    /* Each answer moves it on by what one may cost; it may be ahead of the clock by a burst. */
+    const uint64_t now = now_usec(), burst = NOTIFY_OOM_BURST * NOTIFY_OOM_USEC;
+    s->oom_due_usec = MAX(s->oom_due_usec, now) + NOTIFY_OOM_USEC;
+    if (s->oom_due_usec <= now + burst) {
+        ask_oom(s);
+        return;
+    }
+    int r = sd_event_add_time_relative(s->event, &s->oom_pause, CLOCK_MONOTONIC, s->oom_due_usec - now - burst, 0,
+                                       on_oom_pause_over, s);
+    if (r < 0)
+        log_warn("containerd will not be told of OOM kills: cannot set a timer: %s", strerror(-r));
+}
 
 static void on_oom(void *userdata, ProtobufCMessage **reply, const struct err *err) {
     struct service *s = userdata;
@@ -126,7 +149,7 @@ static void on_oom(void *userdata, ProtobufCMessage **reply, const struct err *e
     /* Only of a container we know: the guest's word is not passed on as it is. */
     if (sandbox_find(s->sb, r->container_id))
         events_task_oom(s->publisher, r->container_id);
-    ask_oom(s);
+    ask_oom_again(s);
 }
 
 static void ask_oom(struct service *s) {
@@ -140,11 +163,12 @@ static void ask_oom(struct service *s) {
 }
 
 void notify_watch_oom(struct service *s) {
-    if (s->publisher && !s->oom_call)
+    if (s->publisher && !s->oom_call && !s->oom_pause)
         ask_oom(s);
 }
 
 void notify_clear(struct service *s) {
     while (s->watched)
         forget(s->watched);
+    s->oom_pause = sd_event_source_disable_unref(s->oom_pause);
 }

@@ -5,12 +5,19 @@
  * Theory of operation. Every process is watched from its creation. A process may end before the answer to its Start is
  * back; its exit is held until then. An exec that was never started has no exit; an init has, because deleting it kills
  * what the agent made. The daemon of the CLI has no publisher: nothing happens.
+ *
+ * OOM kills are the guest's to tell, so their rate is bounded: NOTIFY_OOM_BURST answers are taken as they come, then
+ * one in NOTIFY_OOM_USEC. Nothing is lost by that: the agent keeps what was not asked for yet.
  */
 #pragma once
 
+#include "base/util.h"
 #include "sandbox/container.h"
 #include "shim/events.h"
 #include "shim/service.h"
+
+#define NOTIFY_OOM_USEC USEC_PER_SEC
+#define NOTIFY_OOM_BURST 16
 
 struct watched;
 

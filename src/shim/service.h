@@ -22,6 +22,8 @@ struct service {
     struct publisher *publisher; /* NULL: nobody is told of events */
     struct watched *watched;     /* notify.c */
     struct ttrpc_call *oom_call; /* notify.c */
+    sd_event_source *oom_pause;  /* notify.c: before the next oom_call */
+    uint64_t oom_due_usec;       /* notify.c */
 };
 
 /* Adds the services. `s` must outlive the server. */

@@ -5,12 +5,15 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "oci/spec.h"
+#include "proto/metrics.pb-c.h"
 #include "proto/options.pb-c.h"
 #include "sandbox/container.h"
 #include "shim/task_call.h"
+#include "ttrpc/wire.h"
 
 #define TYPE_RESOURCES "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources"
 #define TYPE_METRICS "io.containerd.cgroups.v2.Metrics"
+#define METRICS_MAX ((size_t)64 << 10) /* bytes of them, encoded: about 60 for a device, 300 for the rest */
 #define TYPE_DETAILS "containerd.runc.v1.ProcessDetails"
 
 static void on_forwarded(void *userdata, ProtobufCMessage **reply, const struct err *err) {
@@ -187,13 +190,27 @@ static void on_pids(void *userdata, ProtobufCMessage **reply, const struct err *
     task_call_fail(c, &e);
 }
 
+/* Whoever asked will unpack this, and may have no bound of its own on what the guest's bytes make it allocate. */
+static int check_metrics(const ProtobufCBinaryData *m, struct err *err) {
+    if (m->len > METRICS_MAX)
+        return err_set(err, EPROTO, "the agent's statistics are %zu bytes long, more than %zu", m->len, METRICS_MAX);
+    cleanup_message ProtobufCMessage *msg =
+        wire_unpack(&io__containerd__cgroups__v2__metrics__descriptor, m->data, m->len);
+    return msg ? 0 : err_set(err, EPROTO, "the agent's statistics cannot be used");
+}
+
 static void on_stats(void *userdata, ProtobufCMessage **reply, const struct err *err) {
     struct task_call *c = userdata;
+    struct err e = ERR_INIT;
     if (err) {
         task_call_fail(c, err);
         return;
     }
     const Stasis__Agent__V1__StatsResponse *r = (const void *)*reply;
+    if (check_metrics(&r->metrics, &e) < 0) {
+        task_call_fail(c, &e);
+        return;
+    }
     Containerd__Task__V2__Any any = CONTAINERD__TASK__V2__ANY__INIT;
     any.type_url = (char *)(uintptr_t)TYPE_METRICS;
     any.value = r->metrics;

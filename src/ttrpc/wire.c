@@ -86,27 +86,12 @@ int wire_reply(uint32_t stream, const ProtobufCMessage *payload, uint8_t **ret, 
     return frame(TTRPC_RESPONSE, stream, &resp.base, 2, payload, ret, ret_len, err);
 }
 
-/* protobuf strings are UTF-8, and containerd refuses a message that is not; a cause may quote any bytes, and one that
- * was cut to size may end within a character. */
-static void make_utf8(char *s) {
-    size_t left = strlen(s);
-    while (left > 0) {
-        size_t n = 1;
-        while (n <= 4 && n <= left && !utf8_valid(s, n))
-            n++;
-        if (n > 4 || n > left) {
-            *s = '?';
-            n = 1;
-        }
-        s += n;
-        left -= n;
-    }
-}
-
 int wire_failure(uint32_t stream, int code, const char *message, uint8_t **ret, size_t *ret_len, struct err *err) {
     char text[ERR_MSG_MAX];
     snprintf(text, sizeof(text), "%s", message);
-    make_utf8(text);
+    /* protobuf strings are UTF-8, and containerd refuses a message that is not; a cause may quote any bytes, and one
+     * that was cut to size may end within a character. */
+    str_printable(text, "\n\t");
     Ttrpc__Status status = TTRPC__STATUS__INIT;
     status.code = code;
     status.message = text;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Internal: messages to frames and back. */
+/* Internal, but for wire_unpack(): messages to frames and back. */
 #pragma once
 
 #include <protobuf-c/protobuf-c.h>

@@ -22,6 +22,7 @@ struct child {
     pid_t pid;
     struct proc proc;
     struct console *errors;
+    uint64_t log_max, logged; /* bytes of them in the log: the child may be the guest's by now */
     sd_event_source *exit;
     void (*ended)(void *userdata);
     void *userdata;
@@ -36,7 +37,7 @@ static void on_error_line(void *userdata, const char *line) {
     struct child *c = userdata;
     if (strstr(line, NO_WARNING))
         return;
-    log_warn("%s: %s", c->name, line);
+    log_within(c->log_max, &c->logged, LOG_LEVEL_WARN, c->name, line);
 }
 
 bool child_has_ended(struct child *c) {
@@ -59,25 +60,27 @@ static int on_exit_event(sd_event_source *s, int fd, uint32_t revents, void *use
     return 0;
 }
 
-int child_start(sd_event *event, const char *name, const struct jail_spec *jail, const struct proc_spec *spec,
-                void (*ended)(void *userdata), void *userdata, struct child **ret, struct err *err) {
+int child_start(sd_event *event, const struct child_spec *spec, void (*ended)(void *userdata), void *userdata,
+                struct child **ret, struct err *err) {
+    const char *name = spec->name;
     int p[2];
     struct child *c = calloc(1, sizeof(*c));
     if (!c)
         return err_set(err, ENOMEM, "%s: out of memory", name);
-    *c = (struct child){.name = name, .proc = PROC_NONE, .ended = ended, .userdata = userdata};
+    *c =
+        (struct child){.name = name, .proc = PROC_NONE, .log_max = spec->log_max, .ended = ended, .userdata = userdata};
     if (pipe2(p, O_CLOEXEC) < 0) {
         int e = errno;
         child_free(c);
         return err_errno(err, e, "%s: cannot make a pipe", name);
     }
     cleanup_fd int wr = p[1];
-    struct proc_spec s = *spec;
+    struct proc_spec s = *spec->proc;
     s.fds[s.n_fds++] = (struct proc_fd){.from = wr, .to = STDERR_FILENO};
 
     int r = console_new(event, p[0], on_error_line, c, &c->errors, err);
     if (r >= 0)
-        r = jail_spawn(jail, &s, &c->proc, err);
+        r = jail_spawn(spec->jail, &s, &c->proc, err);
     if (r >= 0) {
         c->pid = c->proc.pid;
         r = sd_event_add_io(event, &c->exit, c->proc.pidfd, EPOLLIN, on_exit_event, c);

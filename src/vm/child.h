@@ -3,6 +3,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 #include <systemd/sd-event.h>
 
@@ -12,10 +13,16 @@
 
 struct child;
 
-/* Starts it. `name` ("QEMU") is used in messages and must be static. spec's fds must not name 2, which becomes the
- * error output. ended() is called once, from the event loop, when it has ended by itself. */
-int child_start(sd_event *event, const char *name, const struct jail_spec *jail, const struct proc_spec *spec,
-                void (*ended)(void *userdata), void *userdata, struct child **ret, struct err *err);
+struct child_spec {
+    const char *name; /* "QEMU", for messages; static */
+    uint64_t log_max; /* bytes of its error output in the log; what comes after that is for child_describe_end() only */
+    const struct jail_spec *jail;
+    const struct proc_spec *proc; /* its fds must not name 2, which becomes the error output */
+};
+
+/* Starts it. ended() is called once, from the event loop, when it has ended by itself. */
+int child_start(sd_event *event, const struct child_spec *spec, void (*ended)(void *userdata), void *userdata,
+                struct child **ret, struct err *err);
 
 /* Kills it, waits for its end and frees it. ended() is not called. Accepts NULL; returns NULL. */
 struct child *child_free(struct child *c);

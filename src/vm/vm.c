@@ -206,7 +206,8 @@ static int start_virtiofsd(struct vm *vm, const struct vm_spec *spec, const stru
                              .nofile = UINT64_MAX};
     struct proc_spec proc = {
         .path = VIRTIOFSD_PATH, .argv = argv.v, .fds = {{.from = w->listen, .to = VIRTIOFSD_FD_LISTEN}}, .n_fds = 1};
-    r = child_start(vm->event, "virtiofsd", &jail, &proc, on_child_ended, vm, &vm->virtiofsd, err);
+    struct child_spec child = {.name = "virtiofsd", .log_max = spec->log_max, .jail = &jail, .proc = &proc};
+    r = child_start(vm->event, &child, on_child_ended, vm, &vm->virtiofsd, err);
     vm->timings.virtiofsd_started = now_usec();
     return r;
 }
@@ -243,7 +244,8 @@ static int start_qemu(struct vm *vm, const struct vm_spec *spec, const struct wi
                                      {.from = w->agent, .to = QEMU_FD_AGENT},
                                      {.from = w->share, .to = QEMU_FD_SHARE}},
                              .n_fds = 5};
-    r = child_start(vm->event, "QEMU", &jail, &proc, on_child_ended, vm, &vm->qemu, err);
+    struct child_spec child = {.name = "QEMU", .log_max = spec->log_max, .jail = &jail, .proc = &proc};
+    r = child_start(vm->event, &child, on_child_ended, vm, &vm->qemu, err);
     vm->timings.qemu_started = now_usec();
     return r;
 }

@@ -32,6 +32,7 @@ struct vm_spec {
     enum accel accel; /* ACCEL_KVM or ACCEL_TCG (accel_resolve), not AUTO */
     bool agent_debug; /* agent.log=debug */
     bool incoming;    /* waits for vm_load() in place of booting */
+    uint64_t log_max; /* bytes that the error output of QEMU, and that of virtiofsd, may take of the log */
 };
 
 struct vm_ops {

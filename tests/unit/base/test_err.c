@@ -96,6 +96,10 @@ static void control_characters_do_not_reach_a_terminal(void **state) {
     assert_string_equal(e.msg, "?: a?[2Jb?c?\nd\te");
     err_append(&e, "\a");
     assert_string_equal(e.msg, "?: a?[2Jb?c?\nd\te?");
+    err_set(&e, EIO,
+            "\xc2\x9b"
+            "2J \xff \xc3\xa4");
+    assert_string_equal(e.msg, "??2J ? \xc3\xa4");
 }
 
 static void copy_accepts_null(void **state) {

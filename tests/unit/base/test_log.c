@@ -78,6 +78,15 @@ static void plain_lines(void **state) {
     assert_string_equal(logged(f), "stasis: no such container\nstasis: warning: careful\n");
 }
 
+static void plain_lines_do_not_drive_the_terminal(void **state) {
+    struct fixture *f = *state;
+    log_set_format(LOG_FORMAT_PLAIN);
+    log_warn("\x1b]0;owned\a\r\xc2\x9b"
+             "2J\x7f of \xc3\xa4");
+    log_error("the end:\n\tone\ntwo");
+    assert_string_equal(logged(f), "stasis: warning: ?]0;owned????2J? of \xc3\xa4\nstasis: the end:\n\tone\ntwo\n");
+}
+
 static void console_lines(void **state) {
     struct fixture *f = *state;
     log_set_format(LOG_FORMAT_CONSOLE);
@@ -152,6 +161,32 @@ static const char *teed(int fd, char buf[4096]) {
     ssize_t n = read(fd, buf, 4095);
     buf[MAX(n, (ssize_t)0)] = '\0';
     return buf;
+}
+
+static void a_quota_counts_what_is_in_the_log(void **state) {
+    struct fixture *f = *state;
+    uint64_t used = 0, max = 10000;
+    size_t n = 0, len = 0;
+    log_set_id("box");
+    for (int i = 0; i < 20000; i++)
+        log_within(max, &used, LOG_LEVEL_INFO, "guest", "x");
+    for (const char *p = logged(f); (p = strchr(p, '\n')); p++)
+        n++;
+    len = strlen(f->text);
+    assert_true(len > max && len < max + 400);
+    assert_true(n > max / 100 && n < max / 50);
+    assert_non_null(strstr(f->text, "level=info msg=\"guest: x\" id=\"box\"\n"));
+    const char *last = strstr(f->text, "level=warning");
+    assert_non_null(last);
+    assert_string_equal(last,
+                        "level=warning msg=\"guest: that makes 10000 bytes ([log] guest_log_max): no more of it is "
+                        "logged\" id=\"box\"\n");
+    /* What is below the level costs nothing. */
+    used = 0;
+    log_set_level(LOG_LEVEL_ERROR);
+    log_within(1, &used, LOG_LEVEL_INFO, "guest", "x");
+    assert_true(used == 0);
+    assert_int_equal(strlen(logged(f)), len);
 }
 
 static void tee_gets_what_is_worth_it(void **state) {
@@ -244,12 +279,14 @@ int main(void) {
         T(text_lines),
         T(text_lines_with_id),
         T(plain_lines),
+        T(plain_lines_do_not_drive_the_terminal),
         T(console_lines),
         T(json_lines_are_json),
         T(broken_utf8_stays_loggable),
         T(levels_filter),
         T(a_message_is_one_line_of_bounded_length),
         T(logging_keeps_errno_and_survives_a_closed_fd),
+        T(a_quota_counts_what_is_in_the_log),
         T(tee_gets_what_is_worth_it),
         T(tee_that_is_full),
         T(open_makes_a_private_file),

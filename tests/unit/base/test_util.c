@@ -189,6 +189,30 @@ static void utf8(void **state) {
     assert_false(utf8_valid("a\0b", 3));
 }
 
+static void printable(void **state) {
+    (void)state;
+    static const struct {
+        const char *in, *keep, *out;
+    } rows[] = {{"", "", ""},
+                {"plain \xc3\xa4 \xe2\x82\xac \xf0\x9f\x98\x80", "", "plain \xc3\xa4 \xe2\x82\xac \xf0\x9f\x98\x80"},
+                {"\x1b[2J\x07\x7f", "\n\t", "?[2J??"},
+                {"a\nb\tc\rd", "", "a?b?c?d"},
+                {"a\nb\tc\rd", "\n\t", "a\nb\tc?d"},
+                {"\xc2\x9b"
+                 "2J \xc2\x80 \xc2\xa0",
+                 "\n\t", "??2J ?? \xc2\xa0"}, /* CSI as one character */
+                {"\x9b"
+                 "2J \xff",
+                 "", "?2J ?"},
+                {"cut \xf0\x9f\x98", "", "cut ???"}};
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        cleanup_free char *s = strdup(rows[i].in);
+        assert_non_null(s);
+        str_printable(s, rows[i].keep);
+        assert_string_equal(s, rows[i].out);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(take_hands_over),
@@ -200,6 +224,7 @@ int main(void) {
         cmocka_unit_test(sizes),
         cmocka_unit_test(signals),
         cmocka_unit_test(utf8),
+        cmocka_unit_test(printable),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -85,6 +85,63 @@ static void survives_empty_and_huge_numbers(void **state) {
     assert_true(number(huge, "memory", "swap", "limit") == INT64_MAX);
 }
 
+/* n entries of io, each of which is `entry` (at most 127 bytes), in a Metrics. */
+static Containerd__Task__V2__Any with_devices(size_t n, const char *entry) {
+    Containerd__Task__V2__Any any = CONTAINERD__TASK__V2__ANY__INIT;
+    size_t len = strlen(entry), size = n * (len + 2), at = 0;
+    uint8_t *p = any.value.data = malloc(size + 8);
+    assert_non_null(p);
+    p[at++] = 6 << 3 | 2; /* io */
+    for (size_t left = size; at < 2 || left; left >>= 7)
+        p[at++] = (uint8_t)((left & 0x7f) | (left > 0x7f ? 0x80 : 0));
+    for (size_t i = 0; i < n; i++) {
+        p[at++] = 1 << 3 | 2; /* usage */
+        p[at++] = (uint8_t)len;
+        memcpy(p + at, entry, len);
+        at += len;
+    }
+    any.value.len = at;
+    any.type_url = (char *)(uintptr_t) "io.containerd.cgroups.v2.Metrics";
+    return any;
+}
+
+static void takes_an_honest_answer(void **state) {
+    (void)state;
+    struct err err = ERR_INIT;
+    Io__Containerd__Cgroups__V2__Metrics *m = NULL;
+    Containerd__Task__V2__Any any = with_devices(EVENTS_DEVICES_MAX, "\x08\x05\x18\x07");
+    assert_int_equal(events_unpack(&any, &m, &err), 0);
+    assert_int_equal(m->io->n_usage, EVENTS_DEVICES_MAX);
+    assert_int_equal(m->io->usage[7]->major, 5);
+    assert_int_equal(m->io->usage[7]->rbytes, 7);
+    io__containerd__cgroups__v2__metrics__free_unpacked(m, NULL);
+    free(any.value.data);
+}
+
+static void refuses_a_bomb(void **state) {
+    (void)state;
+    static const struct {
+        size_t n;
+        const char *entry, *says;
+    } rows[] = {{2000000, "", "cannot be used"},
+                {100000, "\x08\x01\x10\x01\x18\x01\x20\x01", "100000 devices, more than 1024"},
+                {1, "\x08", "cannot be used"}};
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        struct err err = ERR_INIT;
+        Io__Containerd__Cgroups__V2__Metrics *m = NULL;
+        Containerd__Task__V2__Any any = with_devices(rows[i].n, rows[i].entry);
+        assert_int_equal(events_unpack(&any, &m, &err), -EPROTO);
+        assert_null(m);
+        assert_non_null(strstr(err.msg, rows[i].says));
+        free(any.value.data);
+    }
+    Containerd__Task__V2__Any other = CONTAINERD__TASK__V2__ANY__INIT;
+    Io__Containerd__Cgroups__V2__Metrics *m = NULL;
+    assert_int_equal(events_unpack(&other, &m, NULL), -EPROTO);
+    assert_int_equal(events_unpack(NULL, &m, NULL), -EPROTO);
+    assert_null(m);
+}
+
 static void tells_of_oom(void **state) {
     (void)state;
     cleanup_json json_t *e = events_oom_json("c1");
@@ -111,10 +168,9 @@ static void parses_intervals(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(has_the_form_of_runc),
-        cmocka_unit_test(survives_empty_and_huge_numbers),
-        cmocka_unit_test(tells_of_oom),
-        cmocka_unit_test(parses_intervals),
+        cmocka_unit_test(has_the_form_of_runc),   cmocka_unit_test(survives_empty_and_huge_numbers),
+        cmocka_unit_test(takes_an_honest_answer), cmocka_unit_test(refuses_a_bomb),
+        cmocka_unit_test(tells_of_oom),           cmocka_unit_test(parses_intervals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -40,6 +40,7 @@ static struct {
     bool fail;
     size_t n_started;
     uint64_t memory; /* of the last one */
+    uint64_t log_max;
     uint32_t cpus;
     struct vm *vm; /* NULL: none is running */
 } fake_vm;
@@ -51,6 +52,7 @@ int vm_start(sd_event *event, const struct vm_spec *spec, const struct vm_ops *o
     fake_vm.n_started++;
     fake_vm.memory = spec->memory;
     fake_vm.cpus = spec->cpus;
+    fake_vm.log_max = spec->log_max;
     if (fake_vm.fail)
         return err_set(err, EIO, "QEMU would not start");
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);

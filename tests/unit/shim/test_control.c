@@ -2,6 +2,10 @@
 /* Needs root: the share is mounted for real. */
 #include "daemon.h"
 
+#include <sys/mman.h>
+
+#include "base/log.h"
+
 static void test_info(void **state) {
     struct daemon *d = *state;
     Stasis__Sandbox__V1__Empty req = STASIS__SANDBOX__V1__EMPTY__INIT;
@@ -46,6 +50,23 @@ static Stasis__Sandbox__V1__ConsoleRequest console_request(void) {
 static void boot(struct daemon *d) {
     Stasis__Sandbox__V1__Empty req = STASIS__SANDBOX__V1__EMPTY__INIT;
     assert_int_equal(daemon_call_fds(d, SANDBOX, "Check", &req.base, NULL, 0, NULL), 0);
+}
+
+/* Short lines cost more in the log than in the guest. */
+static void test_guest_log(void **state) {
+    struct daemon *d = *state;
+    struct config *config = (struct config *)(uintptr_t)sandbox_config(d->s.sb);
+    config->guest_log_max = 64 << 10;
+    boot(d);
+    assert_int_equal(fake_vm.log_max, 64 << 10); /* for the errors of QEMU and virtiofsd */
+    cleanup_fd int log = memfd_create("log", MFD_CLOEXEC);
+    assert_true(log >= 0);
+    log_set_fd(log);
+    for (size_t i = 0; i < 64 << 10; i++)
+        fake_vm.vm->ops->console_line(fake_vm.vm->userdata, "x");
+    log_set_fd(STDERR_FILENO);
+    off_t size = lseek(log, 0, SEEK_END);
+    assert_true(size > 64 << 10 && size < 65 << 10);
 }
 
 static int delete_console(struct daemon *d) {
@@ -146,9 +167,9 @@ int main(void) {
     if (!own_mounts())
         return EXIT_SKIPPED;
     const struct CMUnitTest tests[] = {
-        TEST(test_info),        TEST(test_check_fails),     TEST(test_console),
-        TEST(test_console_off), TEST(test_console_refused), TEST(test_console_deleted),
-        TEST(test_console_end), TEST(test_console_vm_dies),
+        TEST(test_guest_log),       TEST(test_info),        TEST(test_check_fails),
+        TEST(test_console),         TEST(test_console_off), TEST(test_console_refused),
+        TEST(test_console_deleted), TEST(test_console_end), TEST(test_console_vm_dies),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -84,13 +84,36 @@ static void details_give_way_first(void **state) {
     assert_int_equal(count(&q, "/tasks/paused"), 2);
     for (size_t i = 0; i < 8; i++) {
         assert_int_equal(count(&q, details[i % 4]), 2 - i / 4);
-        assert_int_equal(push(&q, i % 2 ? "/tasks/oom" : "/tasks/exit"), 1);
+        assert_int_equal(push(&q, i % 2 ? "/tasks/start" : "/tasks/exit"), 1);
         assert_int_equal(count(&q, details[i % 4]), 1 - i / 4); /* the oldest */
     }
-    assert_int_equal(push(&q, "/tasks/oom"), 1);
-    assert_int_equal(count(&q, "/tasks/oom"), 4);
+    assert_int_equal(push(&q, "/tasks/start"), 1);
+    assert_int_equal(count(&q, "/tasks/start"), 4);
     assert_int_equal(count(&q, "/tasks/exit"), 4);
     assert_int_equal(count(&q, "/tasks/create"), EVENT_QUEUE_MAX - 8);
+    event_queue_clear(&q);
+}
+
+/* A guest that floods the queue costs nobody else's events. */
+static void the_guests_give_way_before_all(void **state) {
+    (void)state;
+    struct event_queue q = {0};
+    fill(&q, "/tasks/create", 1);
+    fill(&q, "/tasks/paused", 1);
+    fill(&q, "/tasks/oom", EVENT_QUEUE_MAX - 2);
+    for (size_t i = 0; i < EVENT_QUEUE_MAX; i++)
+        assert_int_equal(push(&q, "/tasks/oom"), 1);
+    assert_int_equal(count(&q, "/tasks/create"), 1);
+    assert_int_equal(count(&q, "/tasks/paused"), 1);
+    static const char *const ours[] = {"/tasks/create", "/tasks/start", "/tasks/checkpointed", "/tasks/exec-added",
+                                       "/tasks/exit"};
+    for (size_t i = 0; i < ARRAY_SIZE(ours); i++) {
+        size_t n = count(&q, ours[i]);
+        assert_int_equal(push(&q, ours[i]), 1);
+        assert_int_equal(count(&q, ours[i]), n + 1);
+    }
+    assert_int_equal(count(&q, "/tasks/paused"), 1);
+    assert_int_equal(count(&q, "/tasks/oom"), EVENT_QUEUE_MAX - 2 - ARRAY_SIZE(ours));
     event_queue_clear(&q);
 }
 
@@ -131,6 +154,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(first_in_first_out),
         cmocka_unit_test(details_give_way_first),
+        cmocka_unit_test(the_guests_give_way_before_all),
         cmocka_unit_test(ends_are_lost_last),
         cmocka_unit_test(bytes_are_bounded),
     };

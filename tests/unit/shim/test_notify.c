@@ -359,6 +359,38 @@ static void test_oom(void **state) {
     assert_null(the_agent()->events);
 }
 
+/* An agent that answers at once, over and over: what it says in a burst is told, then it is asked once in a while. */
+static void test_oom_flood(void **state) {
+    struct fixture *f = *state;
+    struct daemon *d = f->d;
+    create(d);
+    expect(f, "create");
+    forget(f);
+    RUN_UNTIL(d->event, the_agent()->events);
+    uint64_t begin = now_usec();
+    size_t n = 0;
+    for (; the_agent()->events; n++) {
+        mock_oom(the_agent(), "c1");
+        RUN_UNTIL(d->event, f->m->n);
+        expect(f, "oom");
+        forget(f);
+        run_idle(d->event);
+        if (n > 4 * NOTIFY_OOM_BURST + (now_usec() - begin) / NOTIFY_OOM_USEC)
+            fail_msg("it is asked without end");
+    }
+    assert_true(n >= NOTIFY_OOM_BURST);
+    assert_true(n <= NOTIFY_OOM_BURST + 1 + (now_usec() - begin) / NOTIFY_OOM_USEC);
+    /* Another container that is made meanwhile does not shorten it. */
+    notify_watch_oom(&d->s);
+    run_idle(d->event);
+    assert_null(the_agent()->events);
+    RUN_UNTIL(d->event, the_agent()->events);
+    assert_true(now_usec() - begin >= NOTIFY_OOM_USEC);
+    mock_oom(the_agent(), "c1");
+    RUN_UNTIL(d->event, f->m->n);
+    expect(f, "oom");
+}
+
 /* ---- the CLI's daemon ---- */
 
 static void test_no_publisher(void **state) {
@@ -399,6 +431,7 @@ int main(void) {
         TEST(test_exec),
         TEST(test_exec_never_ran),
         TEST(test_oom),
+        TEST(test_oom_flood),
         TEST(test_no_publisher),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -398,6 +398,50 @@ static void test_exec_refused_fds(void **state) {
     close(fds[0]);
 }
 
+/* Asks for statistics, which the agent answers with these bytes. */
+static int stats_of(struct daemon *d, uint8_t *bytes, size_t len) {
+    Containerd__Task__V2__StatsRequest req = CONTAINERD__TASK__V2__STATS_REQUEST__INIT;
+    Stasis__Agent__V1__StatsResponse answer = STASIS__AGENT__V1__STATS_RESPONSE__INIT;
+    struct later l = {0};
+    req.id = text("c1");
+    the_agent()->hold = true;
+    start_call(d, d->client, TASK, "Stats", &req.base, &l);
+    RUN_UNTIL(d->event, the_agent()->kept);
+    the_agent()->hold = false;
+    answer.metrics.data = bytes;
+    answer.metrics.len = len;
+    ttrpc_reply(TAKE_PTR(the_agent()->kept), &answer.base);
+    RUN_UNTIL(d->event, l.n);
+    d->err = l.err;
+    if (!l.reply)
+        return -l.err.code;
+    const ProtobufCBinaryData *got =
+        &((const Containerd__Task__V2__StatsResponse *)(const void *)l.reply)->stats->value;
+    assert_int_equal(got->len, len);
+    assert_memory_equal(got->data, bytes, len);
+    mock_forget(l.reply);
+    return 0;
+}
+
+/* What the guest says is passed on only if it is small and what it claims to be. */
+static void test_stats_of_a_liar(void **state) {
+    struct daemon *d = *state;
+    enum { BOMB = 3 << 20 };
+    create(d);
+    uint8_t good[] = {1 << 3 | 2, 2, 1 << 3, 3}, cut[] = {1 << 3 | 2, 9, 1 << 3, 3}; /* pids.current */
+    assert_int_equal(stats_of(d, good, sizeof(good)), 0);
+    assert_int_equal(stats_of(d, cut, sizeof(cut)), -EIO);
+    ASSERT_SAYS(&d->err, "statistics cannot be used");
+    cleanup_free uint8_t *bomb = malloc(BOMB);
+    assert_non_null(bomb);
+    for (size_t i = 0; i < BOMB; i += 2) {
+        bomb[i] = 15 << 3 | 2; /* any field that is a message, or not known */
+        bomb[i + 1] = 0;
+    }
+    assert_int_equal(stats_of(d, bomb, BOMB), -EIO);
+    ASSERT_SAYS(&d->err, "statistics are 3145728 bytes long");
+}
+
 static void test_update_stats_resize(void **state) {
     struct daemon *d = *state;
     Containerd__Task__V2__UpdateTaskRequest update = CONTAINERD__TASK__V2__UPDATE_TASK_REQUEST__INIT;
@@ -455,6 +499,7 @@ int main(void) {
         TEST(test_exec),
         TEST(test_exec_refused_fds),
         TEST(test_exec_refused_output),
+        TEST(test_stats_of_a_liar),
         TEST(test_update_stats_resize),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

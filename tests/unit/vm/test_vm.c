@@ -50,7 +50,8 @@ static struct vm_spec usual(const struct harness *h) {
                             .accel = ACCEL_TCG,
                             .memory = UINT64_C(128) << 20,
                             .cpus = 1,
-                            .kernel_params = ""};
+                            .kernel_params = "",
+                            .log_max = 1 << 20};
 }
 
 static void start(const struct harness *h, struct fixture *f, const char *qemu, const char *virtiofsd) {
