@@ -8,7 +8,7 @@ teardown_file() { file_teardown; }
 @test "check: every item on a line, exit 0, CRIU works in the guest" {
     stasis check >"$T/out"
     cat "$T/out"
-    ! grep -q '^fail' "$T/out"
+    not grep -q '^fail' "$T/out"
     local item
     for item in accelerator virtiofsd 'VMM root' guest vsock tun cgroup CONFIG_CHECKPOINT_RESTORE CRIU; do
         grep -qiE "^(ok|warn) .*$item" "$T/out"

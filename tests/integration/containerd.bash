@@ -27,7 +27,7 @@ containerd_teardown() {
     nothing_left
     stop_containerd
     wait_until 10 state_is_empty
-    ! grep " $T/" /proc/self/mounts
+    not grep " $T/" /proc/self/mounts
     find /sys/fs/cgroup -depth -type d -path "*/$NS" -exec rmdir {} +
     rm -rf "$T"
 }

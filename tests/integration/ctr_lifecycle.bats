@@ -24,7 +24,7 @@ waiter() {
 # cannot write its pid file.
 created() {
     ctr container create --runtime "$RUNTIME" "$IMAGE" "$1" sleep 1000
-    ! ctr task start -d --fifo-dir "$T/fifo" --pid-file "$T/nowhere/pid" "$1" </dev/null >/dev/null 2>&1
+    not ctr task start -d --fifo-dir "$T/fifo" --pid-file "$T/nowhere/pid" "$1" </dev/null >/dev/null 2>&1
     task_is "$1" CREATED
 }
 # shim_pid ID : of the daemon that serves the task.
@@ -194,7 +194,7 @@ gone_and_free() {
     kill -KILL "$(shim_pid "$ID")"
     wait_until 30 dead "$PID"
     cat "$T/run.log"
-    ! wait "$PID"
+    ended_with 1 "$PID"
     [ -z "$(ctr container ls -q)" ] || gone_and_free "$ID"
 }
 
@@ -244,7 +244,7 @@ gone_and_free() {
     kill -KILL "$(jq .stasis.qemuPid "$R/$ID/state.json")"
     wait_until 30 dead "$PID"
     cat "$T/run.log"
-    ! wait "$PID"
+    ended_with 1 "$PID"
     grep -q QEMU "$T/run.log"
     [ -z "$(ctr container ls -q)" ]
 }
@@ -271,11 +271,11 @@ gone_and_free() {
     remove p1 p2 p3 p4 p5 p6
 }
 
-# counts : what could pile up, one a line. A mount that only containerd's or a daemon's namespace has would be in its fds
-# and processes.
+# counts : what could pile up, one a line. Of the mounts those of this containerd: other files run meanwhile. A mount that
+# only containerd's or a daemon's namespace has would be in its fds and processes.
 counts() {
     echo "processes $(leftovers | wc -l)"
-    echo "mounts $(wc -l <"/proc/$(containerd_pid)/mountinfo")"
+    echo "mounts $(grep -c -e " $T/" -e ' /run/containerd/' "/proc/$(containerd_pid)/mountinfo")"
     echo "sockets $(sockets_left | wc -l)"
     echo "directories $(find "$T/run" "$T/fifo" "$T/containerd/state" | wc -l)"
     echo "cgroups $(cgroups_left | wc -l)"

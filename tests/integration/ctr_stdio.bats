@@ -103,7 +103,8 @@ pty_ps() {
     start "$ID" sh -c 'until [ -e /go ]; do sleep 0.1; done; yes unread | head -c 1000000; echo; echo end; touch /written; sleep 1000'
     ex "$ID" touch /go
     full() { ex "$ID" true && task_is "$ID" RUNNING; }
-    full && full
+    full
+    full
     in_background "$T/attach" task attach "$ID"
     wait_until 60 grep -q '^end$' "$T/attach"
     wait_until 30 ex "$ID" test -e /written
@@ -159,7 +160,7 @@ send(b"exit 6\n")' run --rm -t --runtime "$RUNTIME" --fifo-dir "$T/fifo" "$IMAGE
     wait_until 60 test -e "$T/logged/env"
     [ "$(cat "$T/logged/env")" = "$NS $ID 2" ]
     alive "$PID"
-    ! task_is "$ID" RUNNING
+    not task_is "$ID" RUNNING
     [ ! -s "$T/logged/out" ]
     touch "$T/logged/go"
     ended_with 0 "$PID"

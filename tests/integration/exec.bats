@@ -34,7 +34,8 @@ teardown_file() { file_teardown; }
 @test "exec: stdin, stdout and stderr" {
     [ "$(echo hello | stasis exec c1 cat)" = hello ]
     stasis exec c1 sh -c 'echo o; echo e >&2' >"$T/o" 2>"$T/e" </dev/null
-    [ "$(cat "$T/o")" = o ] && [ "$(cat "$T/e")" = e ]
+    [ "$(cat "$T/o")" = o ]
+    [ "$(cat "$T/e")" = e ]
 }
 
 @test "exec: command not found is 127, not executable 126" {

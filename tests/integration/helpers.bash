@@ -82,6 +82,17 @@ wait_until() {
     done
 }
 
+# not COMMAND… : it says no, with status 1. `! COMMAND` cannot fail a test: set -e takes no notice of it. A higher status
+# is the command's own failure, as of grep without the file it was to search.
+not() {
+    local r=0
+    "$@" || r=$?
+    [ $r = 1 ] || {
+        echo "status $r: $*" >&2
+        return 1
+    }
+}
+
 status_is() {
     [ "$("$STASIS" --root "$R" state "$1" | jq -r .status)" = "$2" ]
 }

@@ -124,10 +124,6 @@ fails() {
         }
     done
 }
-# not COMMAND… : a test does not fail by the status that ! gives.
-not() {
-    ! "$@"
-}
 
 # flip FILE OFFSET : another byte there.
 flip() {

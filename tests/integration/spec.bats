@@ -46,10 +46,10 @@ said() { grep -qxF -- "$1" "$T/out"; }
     said 'pid 1'
     said lo
     said 'kcore 0'
-    ! said written
+    not said written
     said fuse
-    ! grep -q '^no ' "$T/out"
-    ! said port
+    not grep -q '^no ' "$T/out"
+    not said port
 }
 
 @test "a read-only root, tmpfs, /dev/shm, mqueue, cgroup, proc and sysfs" {
@@ -58,10 +58,10 @@ said() { grep -qxF -- "$1" "$T/out"; }
     in_container b 'touch /x 2>/dev/null && echo "root is writable"; touch /tmp/x && echo "tmp is writable"
         df -k /tmp | tail -n 1 | grep -o " 1024 " | head -n 1; for m in /proc /sys /dev /dev/pts /dev/shm /dev/mqueue /sys/fs/cgroup; do
         grep -q " $m " /proc/mounts || echo "no $m"; done; head -c 2000000 /dev/zero >/tmp/big 2>/dev/null || echo full'
-    ! said 'root is writable'
+    not said 'root is writable'
     said 'tmp is writable'
     said full
-    ! grep -q '^no ' "$T/out"
+    not grep -q '^no ' "$T/out"
 }
 
 @test "volumes: directories and files, read-write and read-only, live both ways" {
@@ -79,8 +79,8 @@ said() { grep -qxF -- "$1" "$T/out"; }
     said from-host
     said ro
     said file
-    ! said 'ro written'
-    ! said 'two written'
+    not said 'ro written'
+    not said 'two written'
     [ "$(cat "$T/vol/b")" = from-guest ]
     [ "$(tail -n 1 "$T/file")" = more ]
     [ "$(cat "$T/b/rootfs/root-file")" = x ]
