@@ -15,6 +15,13 @@ setup_file() {
     export DAEMON=$1 QEMU=$2 VIRTIOFSD=$3
 }
 teardown_file() { file_teardown; }
+teardown() {
+    # What a test that failed left.
+    ! mountpoint -q "$T/links/rootfs" || {
+        stasis delete --force links
+        umount "$T/links/rootfs"
+    }
+}
 
 guest() {
     timeout 120 python3 "$BATS_TEST_DIRNAME/pty_driver.py" \
@@ -23,9 +30,21 @@ guest() {
 }
 
 @test "guest root cannot write to the top of the share, nor beside a container's own mounts" {
-    guest 'touch /share/x; mkdir /share/y; touch /share/c1/z; mv /share/c1 /share/c2; ln -sfn / /share/c1/rootfs' >"$T/log"
-    grep -c 'Read-only file system\|busy' "$T/log"
-    [ "$(grep -c 'Read-only file system' "$T/log")" -ge 3 ]
+    local i all='' left=0 ways=('touch /share/x' 'mkdir /share/x' 'mv /share/c1 /share/x' 'ln -s / /share/x'
+        'touch /share/c1/x' 'ln -s / /share/c1/x' 'mv /share/c1/rootfs /share/c1/x' 'rmdir /share/c1/rootfs')
+    for i in "${!ways[@]}"; do
+        all+="echo way''$i \$(${ways[i]} 2>&1); "
+    done
+    # What is the container's can be written: it is not that nothing can.
+    guest "$all touch /share/c1/rootfs/by-guest-root" >"$T/log"
+    for i in "${!ways[@]}"; do
+        grep -q "^way$i .*: Read-only file system" "$T/log" || {
+            echo "not refused as of a read-only file system: ${ways[i]}"
+            left=1
+        }
+    done
+    [ $left = 0 ]
+    [ -e "$T/b/rootfs/by-guest-root" ]
 }
 
 @test "guest root cannot write through a read-only volume" {
@@ -40,9 +59,72 @@ guest() {
     grep -q 'mknod: .*Operation not permitted' "$T/log"
 }
 
-@test "a link in the container's root does not lead the host astray" {
-    stasis exec c1 sh -c 'rm -rf /tmp; ln -s / /tmp; ln -s /etc/shadow /shadow; cat /shadow' >"$T/log" 2>&1 || true
-    ! grep -q root: "$T/log"
+@test "a link in the container's root leads to the container's own" {
+    stasis exec c1 sh -c 'rm -rf /tmp; ln -s / /tmp; ln -s /etc/shadow /shadow; ls /tmp/bin/busybox; cat /shadow' \
+        >"$T/log" 2>&1 || true
+    grep -q busybox "$T/log"
+    grep -q "can't open '/shadow': No such file" "$T/log"
+}
+
+# victim : all that can be seen of the host's files that the links name, but for when they were read.
+victim() {
+    find "$T/victim" -printf '%p %i %M %U:%G %n %s %T@ %C@\n' | sort
+    find "$T/victim" -type f -exec sha256sum {} +
+}
+untouched() {
+    victim | diff "$T/victim.before" -
+}
+
+@test "links in a container's root do not lead the host astray: snapshot, checkpoint --export, delete" {
+    local dir=$T/links secret
+    secret=secret-$RANDOM$RANDOM$RANDOM
+    mkdir -p "$T/victim/dir" "$dir"/{upper,work}
+    echo $secret | tee "$T/victim/file" "$T/victim/dir/file" >"$T/victim/passwd"
+    echo 0123456789abcdef0123456789abcdef >"$T/victim/machine-id"
+    victim >"$T/victim.before"
+    bundle links '.root.path = "rootfs"'
+    mkdir "$dir/rootfs"
+    mount -t overlay overlay -o "lowerdir=$ROOTFS,upperdir=$dir/upper,workdir=$dir/work" "$dir/rootfs"
+    args links sleep 10000
+    printf '[snapshot]\ndir = %s\n' "$T/store" >"$T/links.conf"
+    host() {
+        stasis --config "$T/links.conf" "$@" >"$T/links.log" 2>&1 </dev/null 3>&- || {
+            cat "$T/links.log"
+            return 1
+        }
+    }
+    host run -d --bundle "$dir" links
+    # A directory of the image's, new ones, a file; the last two are moved over what was there.
+    host exec links sh -c "rm -rf /etc && ln -s '$T/victim' /etc && ln -s '$T/victim/dir' /dir && ln -s '$T/victim/file' /file &&
+        ln -s ../../../../../../../..$T/victim /up && mkdir /was && touch /was/file && mv /was /var/was &&
+        ln -s '$T/victim' /was && ln -s '$T/victim/file' /home/new && mv /home/new /bin/bad-interpreter"
+
+    host snapshot create links one
+    untouched
+    [ "$(readlink "$T/store/one/roots/0/etc")" = "$T/victim" ]
+    [ "$(readlink "$T/store/one/roots/0/bin/bad-interpreter")" = "$T/victim/file" ]
+    not grep -rqaF $secret "$T/store"
+
+    # The copy gets another machine id. Its root is the host's to remove.
+    host snapshot restore --id copy one
+    untouched
+    host delete --force copy
+    untouched
+    host snapshot rm one
+    untouched
+
+    host checkpoint --leave-running --export "$T/links.tar" --work-path "$T/links-work" links
+    untouched
+    mkdir "$T/exported"
+    tar -C "$T/exported" -xf "$T/links.tar"
+    tar -tvf "$T/exported/rootfs-diff.tar" >"$T/list"
+    grep -q " etc -> $T/victim\$" "$T/list"
+    grep -q " dir -> $T/victim/dir\$" "$T/list"
+    not grep -rqaF $secret "$T/exported"
+
+    host delete --force links
+    umount "$dir/rootfs"
+    untouched
 }
 
 @test "QEMU: unprivileged uid, no capabilities, no_new_privs, seccomp, own namespaces, jailed root" {
@@ -76,13 +158,30 @@ guest() {
 }
 
 @test "the host sees no mount of the sandbox, and its socket and directory are root's alone" {
-    ! grep -q "$R/c1" /proc/self/mounts
+    not grep -q "$R/c1" /proc/self/mounts
     [ "$(stat -c %a "$R/c1")" = 700 ]
     [ "$(stat -c %a "$R/c1/api.sock")" = 600 ]
 }
 
-@test "the agent's port cannot be opened by others in the guest" {
-    guest 'cat /dev/vport0p1 /dev/vport1p1 /dev/vport2p1' >"$T/log"
-    ! grep -q 'STP1' "$T/log"
-    stasis exec c1 true
+@test "the agent's port cannot be opened a second time by guest root, nor by a container that can make its device" {
+    guest 'cd /sys/class/virtio-ports; for p in *; do echo po''rt $p $(cat $p/name $p/dev); cat /dev/$p; echo >/dev/$p; done' \
+        >"$T/log"
+    tr -d '\r' <"$T/log" | grep '^port ' >"$T/ports"
+    local _ port name device
+    read -r _ port name device <"$T/ports"
+    # It is the only one.
+    [ "$(wc -l <"$T/ports")" = 1 ]
+    [ "$name" = agent ]
+    grep -q "^cat: can't open '/dev/$port': Device or resource busy" "$T/log"
+    grep -q "can't create /dev/$port: Device or resource busy" "$T/log"
+
+    # /dev/null shows that a device that is made there could be opened.
+    stasis exec --cap CAP_MKNOD c1 sh -c "mknod /port c ${device/:/ }; mknod /dev/other-null c 1 3 && echo >/dev/other-null &&
+        mknod /dev/port c ${device/:/ } && echo made; cat /dev/port; echo >/dev/port" >"$T/log" 2>&1 </dev/null || true
+    cat "$T/log"
+    grep -q '^mknod: /port: Operation not permitted' "$T/log"
+    grep -q '^made' "$T/log"
+    grep -q "^cat: can't open '/dev/port': Operation not permitted" "$T/log"
+    grep -q "can't create /dev/port: Operation not permitted" "$T/log"
+    stasis exec c1 rm /dev/port /dev/other-null
 }
