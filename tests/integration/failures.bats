@@ -23,6 +23,7 @@ start_sleeper() {
     run stasis exec c1 true
     echo "$output"
     [ "$status" = 255 ]
+    [[ $output == *"cannot exec in a stopped container"* ]]
     stasis delete c1
     [ ! -e "$R/c1" ]
 }
@@ -45,21 +46,54 @@ start_sleeper() {
     run stasis exec c1 true
     echo "$output"
     [ "$status" = 255 ]
+    [[ $output == *"cannot exec in a stopped container"* ]]
     stasis delete c1
     [ ! -e "$R/c1" ]
     start_sleeper
     stasis delete --force c1
 }
 
-@test "QEMU killed during run and exec: both end with an error that names it" {
-    start_sleeper
-    stasis exec c1 sleep 1000 >"$T/exec" 2>&1 </dev/null &
-    local pid=$! code=0
+# killed_under_calls WHICH : the sandbox's process (1 the daemon, 2 QEMU, 3 virtiofsd) is killed while a `run` and
+# an `exec` of a container wait. Their exit codes are in RUN and EXEC, what they printed in $T/run and $T/exec.
+killed_under_calls() {
+    local run exec
+    RUN=0 EXEC=0
+    bundle b
+    args b sleep 10000
+    stasis run --bundle "$T/b" c1 >"$T/run" 2>&1 </dev/null 3>&- &
+    run=$!
+    wait_until 30 status_is c1 running
+    stasis exec c1 sleep 1000 >"$T/exec" 2>&1 </dev/null 3>&- &
+    exec=$!
     wait_until 20 bash -c "'$STASIS' --root '$R' ps c1 | grep -q 'sleep 1000\$'"
-    kill -KILL "$QEMU"
-    wait $pid || code=$?
-    [ "$code" = 137 ]
+    kill -KILL "$(sandbox_pids c1 | sed -n "$1p")"
+    wait_until 20 dead $run
+    wait_until 20 dead $exec
+    wait $run || RUN=$?
+    wait $exec || EXEC=$?
+    head "$T/run" "$T/exec"
     stasis delete --force c1
+}
+
+@test "QEMU killed during run and exec: both end with an error that names it" {
+    killed_under_calls 2
+    [ "$RUN $EXEC" = "137 137" ]
+    grep -q 'the virtual machine of c1 died' "$T/run"
+    grep -q 'QEMU was killed by signal 9' "$T/run"
+}
+
+@test "virtiofsd killed during run and exec: the same" {
+    killed_under_calls 3
+    [ "$RUN $EXEC" = "137 137" ]
+    grep -q 'the virtual machine of c1 died' "$T/run"
+    grep -q 'virtiofsd was killed by signal 9' "$T/run"
+}
+
+@test "the daemon killed during run and exec: the same" {
+    killed_under_calls 1
+    [ "$RUN $EXEC" = "137 255" ]
+    grep -q 'the sandbox daemon of c1 died' "$T/run"
+    grep -q 'the sandbox daemon of c1 died' "$T/exec"
 }
 
 # boots_cold : the next sandboxes are no copies of a template.
