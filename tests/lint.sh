@@ -9,6 +9,7 @@ out=$1
 mkdir -p "$out"
 mapfile -t sources < <(git ls-files -co --exclude-standard 'src/*.c' 'src/*.h' 'tests/*.c' 'tests/*.h' 'bench/*.c')
 mapfile -t scripts < <(git ls-files -co --exclude-standard '*.sh' '.ci/run' 'tests/integration/*.bash')
+mapfile -t tests < <(git ls-files -co --exclude-standard 'tests/*.bats' 'tests/*.bash')
 mapfile -t product < <(git ls-files -co --exclude-standard 'src/*.c')
 
 clang_build() {
@@ -87,6 +88,40 @@ agent ttrpc proto base
 ARROWS
     return $bad
 }
+# Under set -e the status of `! command`, and that of all but the last of `a && b`, ends nothing: a line like that in a test
+# asserts nothing. Lines that hold `||`, or end a function (its status is theirs), are meant.
+assertions() {
+    local found
+    found=$(awk '
+        function judge() {
+            if ($0 !~ /^[ \t]*[})]/ && text != "")
+                print place ": cannot fail a test: " text
+            text = ""
+        }
+        FNR == 1 { whole = text = "" }
+        whole == "" && text != "" { judge() }
+        {
+            if (whole == "")
+                start = FILENAME ":" FNR
+            whole = whole $0
+            if (sub(/\\$/, " ", whole) || whole ~ /(&&|\||\|\|)[ \t]*$/)
+                next
+            bare = whole
+            gsub(/\\./, "", bare)
+            gsub(/\047[^\047]*\047/, "", bare)
+            gsub(/"[^"]*"/, "", bare)
+            if (bare !~ /\|\|/ && (bare ~ /^[ \t]*! / || bare ~ /^[ \t]*\[\[? .* \]\]? && / &&
+                bare !~ /&& (return|continue|break|skip)/)) {
+                text = whole
+                place = start
+            }
+            whole = ""
+        }' "$@")
+    [ -z "$found" ] || {
+        echo "$found"
+        return 1
+    }
+}
 check "clang-format" clang-format --dry-run --Werror "${sources[@]}"
 check "gcc -Wall -Wextra -Werror" gcc_build
 check "clang -Wall -Wextra -Werror" clang_build
@@ -97,4 +132,5 @@ check "cppcheck" cppcheck --quiet --error-exitcode=1 --enable=warning,portabilit
 check "shellcheck" shellcheck -x "${scripts[@]}"
 check "fault points are used, and not in the product" faults
 check "includes follow the arrows" arrows
+check "assertions can fail" assertions "${tests[@]}"
 summary lint
