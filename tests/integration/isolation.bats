@@ -164,7 +164,7 @@ untouched() {
 }
 
 @test "the agent's port cannot be opened a second time by guest root, nor by a container that can make its device" {
-    guest 'cd /sys/class/virtio-ports; for p in *; do echo po''rt $p $(cat $p/name $p/dev); cat /dev/$p; echo >/dev/$p; done' \
+    guest 'cd /sys/class/virtio-ports; for p in *; do echo po""rt $p $(cat $p/name $p/dev); cat /dev/$p; echo >/dev/$p; done' \
         >"$T/log"
     tr -d '\r' <"$T/log" | grep '^port ' >"$T/ports"
     local _ port name device
