@@ -79,14 +79,18 @@ killed_under_calls() {
     killed_under_calls 2
     [ "$RUN $EXEC" = "137 137" ]
     grep -q 'the virtual machine of c1 died' "$T/run"
+    grep -q 'the virtual machine of c1 died' "$T/exec"
     grep -q 'QEMU was killed by signal 9' "$T/run"
+    grep -q 'QEMU was killed by signal 9' "$T/exec"
 }
 
 @test "virtiofsd killed during run and exec: the same" {
     killed_under_calls 3
     [ "$RUN $EXEC" = "137 137" ]
     grep -q 'the virtual machine of c1 died' "$T/run"
+    grep -q 'the virtual machine of c1 died' "$T/exec"
     grep -q 'virtiofsd was killed by signal 9' "$T/run"
+    grep -q 'virtiofsd was killed by signal 9' "$T/exec"
 }
 
 @test "the daemon killed during run and exec: the same" {
@@ -187,9 +191,14 @@ boots_cold() {
 
 @test "the CLI killed in the middle of create: the daemon ends by itself" {
     bundle b
-    stasis create --bundle "$T/b" c3 >"$T/out" 2>&1 </dev/null &
+    boots_cold
+    stasis --config "$T/cold.conf" create --bundle "$T/b" c3 >"$T/out" 2>&1 </dev/null &
     wait_until 10 bash -c "jq -e '.stasis.qemuPid > 0' '$R/c3/state.json' >/dev/null 2>&1"
+    local pids p
+    pids=$(sandbox_pids c3)
     kill -KILL "$(pgrep -f -- "create --bundle $T/b c3" | head -n 1)"
     wait || true
-    wait_until 60 bash -c "[ ! -e '$R/c3' ] || '$STASIS' --root '$R' delete --force c3"
+    for p in $pids; do wait_until 60 dead "$p"; done
+    stasis delete --force c3
+    [ ! -e "$R/c3" ]
 }
