@@ -97,6 +97,13 @@ static void create_failed(struct container *c, const struct err *err) {
     op.done(op.userdata, &e);
 }
 
+/* Who stood for it on the host was killed before there was anything in the guest that could be killed with it. */
+static int still_wanted(const struct container *c, struct err *err) {
+    return process_host_is_gone(c->init) ? err_set(err, ECANCELED, "container %s: pid %d, which stood for it, is gone",
+                                                   c->id, (int)process_host_pid(c->init))
+                                         : 0;
+}
+
 static void on_agent_created(void *userdata, ProtobufCMessage **reply, const struct err *err) {
     struct container *c = userdata;
     if (err) {
@@ -105,7 +112,7 @@ static void on_agent_created(void *userdata, ProtobufCMessage **reply, const str
     }
     const Stasis__Agent__V1__CreateContainerResponse *r = (const void *)*reply;
     struct err e = ERR_INIT;
-    if (process_watch(c->init, r->pid, &e) < 0) {
+    if (still_wanted(c, &e) < 0 || process_watch(c->init, r->pid, &e) < 0) {
         create_failed(c, &e);
         return;
     }
@@ -170,7 +177,7 @@ static void on_vm_ready(void *userdata, const struct err *err) {
     struct err e = ERR_INIT;
     if (err)
         create_failed(c, err);
-    else if (run_hooks(c, "prestart", on_prestart_done, &e) < 0)
+    else if (still_wanted(c, &e) < 0 || run_hooks(c, "prestart", on_prestart_done, &e) < 0)
         create_failed(c, &e);
 }
 

@@ -133,6 +133,10 @@ static int on_host_gone(sd_event_source *source, int fd, uint32_t revents, void 
     return 0;
 }
 
+bool process_host_is_gone(const struct process *p) {
+    return p->host_pidfd >= 0 && !p->host_gone;
+}
+
 static int watch_host(struct process *p, struct err *err) {
     p->host_pidfd = (int)syscall(SYS_pidfd_open, p->host_pid, 0);
     if (p->host_pidfd < 0)

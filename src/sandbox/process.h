@@ -89,6 +89,7 @@ int process_move(struct process *p, enum process_state to, struct err *err);
 enum process_state process_get_state(const struct process *p);
 const struct process_exit *process_get_exit(const struct process *p); /* NULL: has not exited */
 pid_t process_host_pid(const struct process *p);
+bool process_host_is_gone(const struct process *p); /* there was one, and it has ended */
 const char *process_exec_id(const struct process *p);
 struct container *process_container(const struct process *p);
 bool process_is_terminal(const struct process *p);

@@ -71,12 +71,15 @@ static int enter_namespaces(bool containerd, int *ret_host, struct err *err) {
     return 0;
 }
 
-static void on_disconnect(void *userdata) {
-    struct service *s = userdata;
+void service_end_if_unused(struct service *s) {
     if (ttrpc_server_connections(s->server) == 0 && sandbox_count(s->sb) == 0) {
         log_debug("no container and nobody connected: ending");
         (void)sd_event_exit(s->event, 0);
     }
+}
+
+static void on_disconnect(void *userdata) {
+    service_end_if_unused(userdata);
 }
 
 static int on_first_call_timeout(sd_event_source *source, uint64_t usec, void *userdata) {

@@ -30,6 +30,9 @@ struct service {
 int service_add_task(struct service *s, struct err *err);
 int service_add_control(struct service *s, struct err *err);
 
+/* Ends the daemon when it has no container and nobody is connected (serve.c). */
+void service_end_if_unused(struct service *s);
+
 /* Handler of the Sandbox service's Remove (remove.c). */
 void service_handle_remove(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata);
 

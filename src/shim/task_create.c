@@ -98,8 +98,10 @@ static int configure(struct service *s, const CreateRequest *in, const json_t *s
 static void on_created(void *userdata, const struct err *err) {
     struct task_call *c = userdata;
     const CreateRequest *in = c->in;
+    struct service *s = c->s;
     if (err) {
         task_call_fail(c, err);
+        service_end_if_unused(s); /* the caller may have been killed meanwhile */
         return;
     }
     struct events_create e = {.stdin = in->stdin,

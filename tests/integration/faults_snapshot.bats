@@ -164,7 +164,8 @@ nothing_of() {
     fault load.filled kill # the daemon
     says snapshot restore --id s2 base -- "cannot restore snapshot base"
     # What a killed daemon left in the store goes with the next one that writes there.
-    [ ! -e "$R/s2" ] && wait_until 20 no_process_of s2
+    [ ! -e "$R/s2" ]
+    wait_until 20 no_process_of s2
     no_fault
     snapshot restore --quiet --id s2 base
     stasis delete --force s2
