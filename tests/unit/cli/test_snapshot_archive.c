@@ -171,6 +171,14 @@ static void a_template_is_of_no_use_elsewhere(void **state) {
     done(&p);
 }
 
+/* For the next import. */
+static void empty_out(struct places *p) {
+    assert_int_equal(path_remove_tree(AT_FDCWD, p->out, NULL), 0);
+    assert_int_equal(mkdir(p->out, 0700), 0);
+    fd_close(p->dirfd);
+    p->dirfd = open(p->out, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
 /* An entry of a hostile archive, behind a manifest that is in order. */
 struct hostile {
     const char *path;
@@ -205,7 +213,7 @@ static void put_hostile(struct archive_put *put, const struct hostile *h) {
     archive_entry_free(e);
 }
 
-static void refuse_entries(const struct places *p, const struct hostile *list, size_t n) {
+static void refuse_entries(struct places *p, const struct hostile *list, size_t n) {
     cleanup_free char *manifest = str_printf("%s/first/" MANIFEST_FILE, p->store), *text = NULL;
     cleanup_archive_put struct archive_put *put = NULL;
     struct archive_entry *e = archive_entry_new();
@@ -224,8 +232,7 @@ static void refuse_entries(const struct places *p, const struct hostile *list, s
     if (import(p, NULL, &err) >= 0)
         fail_msg("%s was taken", list[n - 1].path);
     assert_message(&err, list[n - 1].want);
-    assert_int_equal(path_remove_tree(AT_FDCWD, p->out, NULL), 0);
-    assert_int_equal(mkdir(p->out, 0700), 0);
+    empty_out(p);
 }
 
 #define ROOT                                                                                                           \
@@ -234,8 +241,6 @@ static void refuse_entries(const struct places *p, const struct hostile *list, s
     do {                                                                                                               \
         const struct hostile list_[] = {__VA_ARGS__};                                                                  \
         refuse_entries(&p, list_, ARRAY_SIZE(list_));                                                                  \
-        fd_close(p.dirfd);                                                                                             \
-        p.dirfd = open(p.out, O_RDONLY | O_DIRECTORY | O_CLOEXEC);                                                     \
     } while (0)
 
 static void hostile_entries_are_refused(void **state) {
@@ -272,6 +277,83 @@ static void hostile_entries_are_refused(void **state) {
     done(&p);
 }
 
+/* The file `name` of the snapshot "first", as it is. */
+static void put_member(const struct places *p, struct archive_put *put, const char *name) {
+    cleanup_free char *path = str_printf("%s/first/%s", p->store, name);
+    cleanup_entry struct archive_entry *e = archive_entry_new();
+    cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
+    assert_true(fd >= 0);
+    archive_entry_set_pathname(e, name);
+    archive_entry_set_filetype(e, AE_IFREG);
+    archive_entry_set_perm(e, 0644);
+    assert_int_equal(archive_put_file(put, e, fd, NULL), 0);
+}
+
+/* A whole archive of the snapshot "first", its manifest as it is: an export would have no lower directories. */
+static void pack_as_it_is(const struct places *p) {
+    static const struct hostile roots[] = {{.path = "roots/0", .type = AE_IFDIR},
+                                           {.path = "roots/1", .type = AE_IFDIR}};
+    cleanup_archive_put struct archive_put *put = NULL;
+    cleanup_fd int fd = open(p->file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    assert_int_equal(archive_put_new(to_fd, &fd, ARCHIVE_FILTER_NONE, false, "x", &put, NULL), 0);
+    put_member(p, put, MANIFEST_FILE);
+    put_member(p, put, MANIFEST_DEVICE);
+    put_member(p, put, MANIFEST_MEMORY);
+    for (size_t i = 0; i < ARRAY_SIZE(roots); i++)
+        put_hostile(put, &roots[i]);
+    assert_int_equal(archive_put_finish(put, NULL), 0);
+}
+
+static void no_files(int root) {
+    assert_int_equal(fchmod(root, 0700), 0); /* as put_hostile() has them */
+}
+
+static void first_stands_on_etc(struct manifest *m) {
+    assert_int_equal(strv_add(&m->containers[0].root.lowers, "/etc"), 0);
+}
+
+static void second_stands_on_the_top(struct manifest *m) {
+    assert_int_equal(strv_add(&m->containers[1].root.lowers, "/"), 0);
+}
+
+static void second_stands_on_many(struct manifest *m) {
+    for (size_t i = 0; i < MANIFEST_LOWERS_MAX; i++)
+        assert_int_equal(strv_add(&m->containers[1].root.lowers, i ? "/not/there" : "/root"), 0);
+}
+
+/* Else a restore would mount the host's directories as a container's root. */
+static void directories_of_the_host_are_refused(void **state) {
+    static const struct {
+        void (*spoil)(struct manifest *m);
+        const char *container;
+    } lowers[] = {
+        {NULL, NULL}, {first_stands_on_etc, "pod"}, {second_stands_on_the_top, "app"}, {second_stands_on_many, "app"}};
+    struct places p = prepare(state);
+    for (size_t i = 0; i < ARRAY_SIZE(lowers); i++) {
+        const struct snapshot_recipe recipe = {
+            .sandbox = "pod", .containers = {"pod", "app"}, .fill = no_files, .spoil = lowers[i].spoil};
+        struct err err = ERR_INIT;
+        snapshot_make(p.store, "first", &recipe);
+        pack_as_it_is(&p);
+        int r = import(&p, NULL, &err);
+        if (!lowers[i].spoil) { /* it is what the others are, but for that */
+            if (r < 0)
+                fail_msg("%s", err.msg);
+        } else {
+            cleanup_free char *want =
+                str_printf("the root of container %s stands on directories of another host", lowers[i].container);
+            assert_int_equal(r, -EINVAL);
+            assert_message(&err, want);
+            /* Before anything else is unpacked. */
+            assert_int_equal(faccessat(p.dirfd, MANIFEST_DEVICE, F_OK, 0), -1);
+            assert_int_equal(faccessat(p.dirfd, MANIFEST_ROOTS, F_OK, 0), -1);
+        }
+        empty_out(&p);
+        assert_int_equal(path_remove_tree(AT_FDCWD, p.store, NULL), 0);
+    }
+    done(&p);
+}
+
 static void what_is_no_archive(void **state) {
     struct places p = prepare(state);
     static const char *const texts[] = {"", "hello", "{}"};
@@ -290,6 +372,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(is_bounded, tmpdir_setup, tmpdir_teardown),
         cmocka_unit_test_setup_teardown(a_template_is_of_no_use_elsewhere, tmpdir_setup, tmpdir_teardown),
         cmocka_unit_test_setup_teardown(hostile_entries_are_refused, tmpdir_setup, tmpdir_teardown),
+        cmocka_unit_test_setup_teardown(directories_of_the_host_are_refused, tmpdir_setup, tmpdir_teardown),
         cmocka_unit_test_setup_teardown(what_is_no_archive, tmpdir_setup, tmpdir_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
