@@ -2,7 +2,8 @@
 /*
  * Importing a snapshot. The input is a list of entries for the tar; a manifest that is in order comes first unless the
  * first byte is odd. If it is 0xff, the rest is the archive itself. Whatever it is: nothing outside of the directory
- * that is unpacked to changes.
+ * that is unpacked to changes. If the first byte is 2 modulo 4, the manifest has a root that stands on the host's /etc,
+ * and the import fails.
  */
 #include <archive.h>
 #include <archive_entry.h>
@@ -40,8 +41,10 @@ struct input {
 
 static struct {
     int top;
-    char *manifest;
-    size_t manifest_len;
+    struct {
+        char *text;
+        size_t len;
+    } manifests[2]; /* one in order, one with a lower directory */
 } work = {.top = -1};
 
 static void require(bool good) {
@@ -62,7 +65,7 @@ static la_ssize_t on_bytes(struct archive *a, void *userdata, const void *data, 
     return (la_ssize_t)len;
 }
 
-static void make_manifest(void) {
+static void make_manifests(void) {
     struct manifest m = {
         .name = strdup("s"), .sandbox_id = strdup("s"), .stasis_version = strdup("1"), .device_size = 4};
     m.machine = (struct manifest_machine){.vmm = strdup("v"),
@@ -80,9 +83,13 @@ static void make_manifest(void) {
                                                                    .guest_id = strdup(m.n_containers ? "t" : "s"),
                                                                    .spec = json_object(),
                                                                    .state = json_object()};
-    require(manifest_write(work.top, &m, NULL) == 0);
-    require(file_read_at(work.top, MANIFEST_FILE, MANIFEST_MAX, &work.manifest, &work.manifest_len, NULL) == 0);
-    require(unlinkat(work.top, MANIFEST_FILE, 0) == 0);
+    for (size_t i = 0; i < ARRAY_SIZE(work.manifests); i++) {
+        require(i == 0 || strv_add(&m.containers[1].root.lowers, "/etc") == 0);
+        require(manifest_write(work.top, &m, NULL) == 0);
+        require(file_read_at(work.top, MANIFEST_FILE, MANIFEST_MAX, &work.manifests[i].text, &work.manifests[i].len,
+                             NULL) == 0);
+        require(unlinkat(work.top, MANIFEST_FILE, 0) == 0);
+    }
     manifest_clear(&m);
 }
 
@@ -94,7 +101,7 @@ static void begin(void) {
     require(work.top >= 0 && mkdirat(work.top, "outside", 0700) == 0);
     cleanup_fd int fd = openat(work.top, "outside/x", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
     require(fd >= 0 && fd_write_all(fd, SENTINEL, strlen(SENTINEL)) == 0);
-    make_manifest();
+    make_manifests();
 }
 
 static void put(struct archive *a, struct archive_entry *e, const void *data, size_t len) {
@@ -141,7 +148,7 @@ static int build(struct input *in) {
         struct archive_entry *e = archive_entry_new();
         archive_entry_copy_pathname(e, MANIFEST_FILE);
         archive_entry_set_filetype(e, AE_IFREG);
-        put(a, e, work.manifest, work.manifest_len);
+        put(a, e, work.manifests[form % 4 / 2].text, work.manifests[form % 4 / 2].len);
     }
     for (unsigned n = 1 + take(in) % ENTRIES_MAX; n && in->size; n--)
         add_entry(a, in);
@@ -179,7 +186,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     require(lseek(fd, 0, SEEK_SET) == 0 && mkdirat(work.top, "out", 0700) == 0);
     cleanup_fd int out = openat(work.top, "out", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     require(out >= 0);
-    (void)snapshot_import(fd, "archive", out, &o, 1, &name, NULL);
+    int r = snapshot_import(fd, "archive", out, &o, 1, &name, NULL);
+    require(r < 0 || size == 0 || data[0] % 4 != 2);
     check_outside();
     require(path_remove_tree(work.top, "out", NULL) == 0);
     return 0;
