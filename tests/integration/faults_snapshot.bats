@@ -234,6 +234,58 @@ dead_and_deleted() {
     wait_until 20 store_is base
 }
 
+# copy_counts ID : the container of a copy does, in its own root.
+copy_counts() {
+    local n dir
+    dir=/proc/$(jq -r .stasis.daemonPid "$R/$1/state.json")/root$R/$1/roots/0
+    n=$(cat "$dir/n")
+    status_is "$1" running
+    wait_until 20 not_at "$dir/n" "$n"
+}
+not_at() {
+    [ "$(cat "$1")" != "$2" ]
+}
+# swapped POINT NAME : while base is loaded and held there, another one gets its place; afterwards the first is back.
+swapped() {
+    local point=$1 name=$2 code=0
+    echo "$name at $point"
+    fault "$point" hold
+    in_background snapshot restore --quiet --id s2 base
+    wait_until 60 hit "$point"
+    # Of the same size, but nothing that could be loaded.
+    mv "$T/store/base/$name" "$T/original"
+    if [ -d "$T/original" ]; then
+        mkdir "$T/other"
+        echo 1000000 >"$T/other/n"
+    else
+        truncate -s "$(stat -c %s "$T/original")" "$T/other"
+    fi
+    mv -T "$T/other" "$T/store/base/$name"
+    no_fault
+    wait_until 120 dead "$PID"
+    wait "$PID" || code=$?
+    cat "$T/background"
+    rm -r "$T/store/base/$name"
+    mv "$T/original" "$T/store/base/$name"
+    if [ $code = 0 ]; then
+        copy_counts s2
+        stasis delete --force s2
+    else
+        grep "cannot restore snapshot base" "$T/background" | grep -q damaged
+    fi
+    wait_until 20 nothing_of s2
+}
+
+@test "a file of a snapshot gets replaced while it is loaded: what was checked is what runs, or it is damaged" {
+    local name
+    for name in device memory roots/0; do
+        swapped load.fill $name
+    done
+    swapped load.filled device
+    swapped load.filled memory
+    snapshot verify base
+}
+
 @test "the daemon killed while it saves: the next one who writes to the store clears up; what was complete stays" {
     local point
     for point in snapshot.saved snapshot.rename; do
