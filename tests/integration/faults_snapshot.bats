@@ -305,6 +305,95 @@ swapped() {
     snapshot rm x y >/dev/null
 }
 
+# meanwhile ID COMMAND… : while ID is saved as x and its guest stands still, the command begins. SAVED and CODE are the
+# exit codes of both, $T/background and $T/said what they say.
+meanwhile() {
+    local id=$1 idle other
+    shift
+    fault snapshot.copy hold
+    in_background snapshot create --quiet "$id" x
+    wait_until 60 hit snapshot.copy
+    parts_of "$id"
+    idle=$(daemon_fds)
+    "$@" >"$T/said" 2>&1 </dev/null 3>&- &
+    other=$!
+    wait_until 60 begun "$other" "$idle"
+    # The daemon answers this one by itself, and by then has read what came before it.
+    says snapshot create "$id" y -- "cannot make snapshot y" "a snapshot is under way"
+    alive "$PID"
+    no_fault
+    wait_until 120 dead "$PID"
+    wait_until 120 dead "$other"
+    SAVED=0 CODE=0
+    wait "$PID" || SAVED=$?
+    wait "$other" || CODE=$?
+    cat "$T/background" "$T/said"
+    echo "the snapshot: $SAVED, $*: $CODE"
+}
+begun() {
+    dead "$1" || [ "$(daemon_fds)" -gt "$2" ]
+}
+# done_or_said WORDS… : of the command.
+done_or_said() {
+    [ "$CODE" = 0 ] || grep -qF -- "$*" "$T/said"
+}
+# x_is_sound : or it is not there, and why is said. Then it goes.
+x_is_sound() {
+    if [ "$SAVED" = 0 ]; then
+        snapshot verify x
+        snapshot restore --quiet --id s3 x
+        copy_counts s3
+        stasis exec s3 true </dev/null
+        stasis delete --force s3
+        snapshot rm x >/dev/null
+    else
+        grep -q "cannot make snapshot x: ." "$T/background"
+    fi
+    wait_until 20 store_is base
+}
+
+@test "an exec, a pause, a checkpoint, a kill while the memory is copied: done or said, the snapshot is whole" {
+    meanwhile s1 stasis exec s1 sh -c 'exit 7'
+    [ "$CODE" = 7 ]
+    x_is_sound
+    undisturbed s1
+    meanwhile s1 stasis pause s1
+    done_or_said snapshot
+    [ "$CODE" != 0 ] || {
+        status_is s1 paused
+        stasis resume s1
+    }
+    x_is_sound
+    undisturbed s1
+    meanwhile s1 dump s1 --leave-running
+    done_or_said snapshot
+    rm -rf "$T/images/s1"
+    x_is_sound
+    undisturbed s1
+    meanwhile s1 stasis kill s1 CONT
+    [ "$CODE" = 0 ]
+    x_is_sound
+    undisturbed s1
+}
+
+@test "its end while the memory is copied: done, and the snapshot is whole or not there" {
+    local command
+    for command in "kill s2 KILL" "delete --force s2"; do
+        snapshot restore --quiet --id s2 base
+        # shellcheck disable=SC2086
+        meanwhile s2 stasis $command
+        [ "$CODE" = 0 ]
+        if [[ $command == kill* ]]; then
+            wait_until 20 status_is s2 stopped
+            stasis delete s2
+        fi
+        wait_until 20 nothing_of s2
+        know s1
+        x_is_sound
+    done
+    undisturbed s1
+}
+
 # Templates. A machine of another size, so that it is not s1's.
 
 # start_one : a container that ends at once; its daemon's log is $T/t.log.
