@@ -189,6 +189,44 @@ SCRIPT
     undisturbed c1
 }
 
+# guest_clock SECONDS : the wall clock of c1's guest, from the host's; set by its root.
+guest_clock() {
+    timeout 120 python3 "$BATS_TEST_DIRNAME/pty_driver.py" \
+        "expect(b'# '); send(b'date -s @$(($(date +%s) + $1)) && exit\\n')" \
+        "$STASIS" --root "$R" console c1 | tail -n 1 | grep -q '^exit 0$'
+}
+# near SECONDS FROM : so does the container see it.
+near() {
+    local is
+    is=$(stasis exec c1 date +%s </dev/null)
+    [ $((is - $2 - $1)) -ge 0 ] && [ $((is - $2 - $1)) -lt 120 ]
+}
+
+@test "the guest's clock jumps a year ahead and back: all goes on, and the host's times are its own" {
+    local year=$((365 * 86400)) by from created
+    created=$(stasis state c1 | jq -r .created)
+    for by in $year -$year 0; do
+        from=$(date +%s)
+        stasis exec --detach c1 sleep 4 </dev/null >/dev/null 2>&1 3>&-
+        guest_clock $by
+        near $by "$from"
+        stasis ps c1 | grep -q 'sleep 4$'
+        stasis ps --format json c1 | jq -e 'length >= 2'
+        stasis events --stats c1 | jq -e '.data.cpu.usage.total > 0'
+        run stasis exec c1 sh -c 'sleep 0.2; exit 7' </dev/null
+        [ "$status" = 7 ]
+        counts c1
+        # Its sleep is as long as it was to be.
+        dump c1 --leave-running --wait-exec
+        [ $(($(date +%s) - from)) -lt 60 ]
+        [ -z "$(find "$T/images/c1" "$T/work" "$R/c1/state.json" -newermt "@$((from + 300))")" ]
+        [ -z "$(find "$T/images/c1" ! -newermt "@$((from - 300))")" ]
+        rm -r "$T/images/c1"
+        [ "$(stasis state c1 | jq -r .created)" = "$created" ]
+        undisturbed c1
+    done
+}
+
 # Restores. The checkpoint that they start from is the end of c1; then they have its id, bundle and configuration. A
 # container that runs on for a moment before its restore fails writes to its files; CRIU wants those of the checkpoint.
 
