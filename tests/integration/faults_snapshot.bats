@@ -394,6 +394,27 @@ x_is_sound() {
     undisturbed s1
 }
 
+@test "its end while the copying of the memory does not end: within its deadline, and there is no snapshot" {
+    local begin
+    # One whose daemon does not wait as long for its guest.
+    (cat "$T/s1.conf" && printf '%s\n' '[agent]' 'timeout = 5') >"$T/quick.conf"
+    SNAPSHOT_CONF=$T/quick.conf snapshot restore --quiet --id s2 base
+    fault snapshot.copy hold
+    in_background snapshot create --quiet s2 x
+    wait_until 60 hit snapshot.copy
+    parts_of s2
+    begin=$SECONDS
+    stasis delete --force s2
+    [ $((SECONDS - begin)) -lt 40 ]
+    its_error "cannot make snapshot x: sandbox s2 was shut down"
+    wait_until 20 nothing_of s2
+    no_fault
+    wait_until 20 dead "$QEMU"
+    store_is base
+    know s1
+    undisturbed s1
+}
+
 # Templates. A machine of another size, so that it is not s1's.
 
 # start_one : a container that ends at once; its daemon's log is $T/t.log.
