@@ -15,6 +15,7 @@
 #include "oci/archive_create.h"
 #include "oci/archive_extract.h"
 #include "oci/criu_checkpoint.h"
+#include "oci/criu_pages.h"
 #include "oci/criu_stats.h"
 
 #define GUEST_MANIFEST "lib/stasis/guest/current/manifest.json"
@@ -116,7 +117,10 @@ static bool parse_version(const char *text, unsigned long ret[2]) {
 
 static void judge(struct facts *f) {
     unsigned long theirs[2], ours[2];
-    if (strcmp(f->criu.arch, "x86_64") != 0)
+    struct err err = ERR_INIT;
+    if (criu_pages_check(f->images, &err) < 0)
+        snprintf(f->why_not, sizeof(f->why_not), "%.250s", err.msg);
+    else if (strcmp(f->criu.arch, "x86_64") != 0)
         snprintf(f->why_not, sizeof(f->why_not), "it is of another architecture: %s", f->criu.arch);
     else if (parse_version(f->criu_version, theirs) && parse_version(f->guest_criu, ours) &&
              (theirs[0] > ours[0] || (theirs[0] == ours[0] && theirs[1] > ours[1])))

@@ -13,6 +13,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/path.h"
+#include "oci/criu_pages.h"
 
 #define RENAME_EXCHANGE_ 2u
 #define WORK_FILES_MAX 64
@@ -434,5 +435,7 @@ int image_dir_check(const char *dir, struct err *err) {
     if (faccessat(fd, IMAGE_INVENTORY, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
         return err_set(err, ENOENT, "checkpoint %s: has no " IMAGE_INVENTORY, dir);
     int r = for_each(fd, dir, check_one, &n, err);
+    if (r == 0)
+        r = criu_pages_check(fd, err);
     return r < 0 ? err_wrap(err, "checkpoint %s", dir) : 0;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "oci/criu_checkpoint.h"
+#include "oci/criu_pages.h"
 
 #include "criu_support.h"
 
@@ -280,11 +281,59 @@ static void version_from_a_log(void **state) {
 
 #define T(f) cmocka_unit_test_setup_teardown(f, tmpdir_setup, tmpdir_teardown)
 
+static void add_pages(struct criu_bytes *b, uint64_t n, bool has_flags, uint32_t flags) {
+    Criu__PagemapEntry e = CRIU__PAGEMAP_ENTRY__INIT;
+    e.has_flags = has_flags;
+    e.flags = flags;
+    e.compat_nr_pages = (uint32_t)n;
+    e.has_nr_pages = n > UINT32_MAX;
+    e.nr_pages = n;
+    criu_entry(b, &e);
+}
+
+static void pages(const struct tmpdir *t, long long bytes) {
+    cleanup_fd int fd = openat(t->fd, "pages-7.img", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    assert_int_equal(ftruncate(fd, bytes), 0);
+}
+
+static void lacks_pages(const struct tmpdir *t, const char *want) {
+    struct err e = ERR_INIT;
+    assert_int_equal(criu_pages_check(t->fd, &e), -EINVAL);
+    if (!strstr(e.msg, want))
+        fail_msg("\"%s\" does not say: %s", e.msg, want);
+}
+
+/* CRIU would wait for ever for what is not in the file. */
+static void memory_is_all_there(void **state) {
+    struct tmpdir *t = *state;
+    cleanup_criu_bytes struct criu_bytes b = {0};
+    Criu__PagemapHead head = CRIU__PAGEMAP_HEAD__INIT;
+    head.pages_id = 7;
+    assert_int_equal(criu_pages_check(t->fd, NULL), 0); /* there are none */
+    criu_begin(&b, "pagemap-1.img");
+    criu_entry(&b, &head);
+    add_pages(&b, 2, true, 4);
+    add_pages(&b, 5, true, 1); /* in the parent */
+    add_pages(&b, 1, false, 0);
+    criu_write(t, "pagemap-shmem-3.img", b.data, b.len);
+    lacks_pages(t, "pages-7.img is missing, of which pagemap-shmem-3.img has pages");
+    pages(t, 3 * 4096);
+    assert_int_equal(criu_pages_check(t->fd, NULL), 0);
+    pages(t, 3 * 4096 - 1);
+    lacks_pages(t, "pages-7.img is cut off: it has 12287 bytes");
+    pages(t, 3 * 4096);
+    add_pages(&b, UINT64_MAX, true, 4);
+    criu_write(t, "pagemap-shmem-3.img", b.data, b.len);
+    lacks_pages(t, "more pages than there can be");
+    criu_write(t, "pagemap-shmem-3.img", b.data, MAGICS);
+    lacks_pages(t, "it has no entry");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         T(reads_what_crit_wrote), T(reads_open_files),      T(texts_are_printable),   T(missing_files),
         T(broken_trees),          T(counts_are_bounded),    T(pages_do_not_overflow), T(duplicate_file_ids),
-        T(bad_addresses),         T(any_byte_may_be_wrong), T(version_from_a_log),
+        T(bad_addresses),         T(any_byte_may_be_wrong), T(version_from_a_log),    T(memory_is_all_there),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
