@@ -480,6 +480,10 @@ void container_free(struct container *c) {
     free(c);
 }
 
+uint64_t container_created_wall_usec(const struct container *c) {
+    return c->created_wall_usec;
+}
+
 const char *container_id(const struct container *c) {
     return c->id;
 }

@@ -116,8 +116,9 @@ static void on_wait(void *userdata, ProtobufCMessage **reply, const struct err *
         return;
     }
     const Stasis__Agent__V1__WaitResponse *r = (const void *)*reply;
-    /* The agent's word is only believed within its bounds (threats.md 15). */
-    set_gone(p, r->exit_code & 0xff, MIN(r->exited_wall_usec, now_wall_usec()), r->oom_killed);
+    /* The agent's word is only believed within its bounds (threats.md 15); the guest's clock may have been set. */
+    uint64_t first = p->container ? container_created_wall_usec(p->container) : 0;
+    set_gone(p, r->exit_code & 0xff, MAX(first, MIN(r->exited_wall_usec, now_wall_usec())), r->oom_killed);
 }
 
 static int on_host_gone(sd_event_source *source, int fd, uint32_t revents, void *userdata) {

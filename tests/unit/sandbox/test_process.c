@@ -114,6 +114,16 @@ static void test_exit_forged(void **state) {
     assert_true(w.exit.wall_usec <= now_wall_usec());
 }
 
+static void test_exit_before_it_began(void **state) {
+    struct fixture *f = *state;
+    struct wait w = {0};
+    run_bare(f);
+    wait_for(f, &w);
+    mock_exit(f->agent, 0, CREATED_WALL_USEC - 1, false);
+    RUN_UNTIL(f->sb.event, w.n);
+    assert_int_equal(w.exit.wall_usec, CREATED_WALL_USEC);
+}
+
 /* The exit does not overtake the output, of either stream, however slow the reader is. */
 static void test_output_first(void **state) {
     struct fixture *f = *state;
@@ -506,6 +516,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(test_exit),
         TEST(test_exit_forged),
+        TEST(test_exit_before_it_began),
         TEST(test_output_first),
         TEST(test_reader_gone),
         TEST(test_wait_fails),
