@@ -61,7 +61,7 @@ struct process {
     struct process_waiter waiters[PROCESS_WAITERS_MAX];
     size_t n_waiters;
     bool held;
-    bool abandoned; /* nobody asks for it any more: killed, and forgotten once it has ended */
+    bool abandoned;       /* nobody asks for it any more: killed, and forgotten once it has ended */
     struct process *next; /* its owner's list */
 };
 

@@ -48,7 +48,7 @@ static int check_pagemap(int dirfd, const char *name, struct err *err) {
     int r = criu_image_open(dirfd, name, CRIU_PAGEMAP, &img, err);
     if (r == 0)
         r = criu_image_next_message(img, &criu__pagemap_head__descriptor, &head, err);
-    if (r == 0 && !head)
+    if (r >= 0 && !head)
         return err_set(err, EINVAL, "%s is cut off: it has no entry", name);
     while (r >= 0) {
         cleanup_criu_message ProtobufCMessage *m = NULL;

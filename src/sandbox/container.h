@@ -79,7 +79,7 @@ void container_free(struct container *c);
 
 const char *container_id(const struct container *c);
 uint64_t container_created_wall_usec(const struct container *c); /* a copy's: of the original */
-const char *container_guest_id(const struct container *c); /* in the guest and in the share */
+const char *container_guest_id(const struct container *c);       /* in the guest and in the share */
 const char *container_bundle(const struct container *c);
 enum container_state container_get_state(const struct container *c);
 struct sandbox *container_sandbox(const struct container *c);

@@ -29,7 +29,8 @@ struct tree_sockets {
     } spare[TREE_SOCKET_NUMBERS];
 };
 
-/* `dir`: a directory open for reading, empty, on the file system of the copy; the caller removes it when all is made. */
+/* `dir`: a directory open for reading, empty, on the file system of the copy; the caller removes it when all is made.
+ */
 int tree_sockets_begin(struct tree_sockets *s, int dir, struct err *err);
 
 /* Which sockets a kernel looks through for one with this inode number. */
