@@ -12,6 +12,7 @@
 #include "base/fd.h"
 #include "oci/criu_checkpoint.h"
 #include "oci/criu_image.h"
+#include "oci/criu_pages.h"
 #include "oci/criu_stats.h"
 #include "proto/criu.pb-c.h"
 
@@ -100,6 +101,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (criu_checkpoint_read(work_dir(), &c, &err) == 0)
         check(&c);
     else
+        require(strstr(err.msg, ".img") != NULL);
+    if (criu_pages_check(work_dir(), &err) < 0)
         require(strstr(err.msg, ".img") != NULL);
     if (criu_stats_read(work_dir(), CRIU_STATS_DUMP, &stats, &err) < 0)
         require(strstr(err.msg, CRIU_STATS_DUMP) != NULL);
