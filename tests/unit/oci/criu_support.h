@@ -15,7 +15,8 @@
 #include "tmpdir.h"
 
 #define FIXTURES_CRIU FIXTURES "/criu"
-#define MAGICS 8 /* bytes before the first entry, in all images but the inventory */
+#define CRIU_FIXTURE_PAGES 5 /* that pagemap-1.img says are in pages-1.img */
+#define MAGICS 8             /* bytes before the first entry, in all images but the inventory */
 
 static const char *const criu_fixtures[] = {
     "core-1.img", "core-7.img", "core-12.img",   "fdinfo-1.img",  "files.img",  "ids-1.img",
@@ -44,6 +45,9 @@ static inline void criu_write_all(const struct tmpdir *t) {
         cleanup_free char *data = criu_fixture(criu_fixtures[i], &len);
         criu_write(t, criu_fixtures[i], data, len);
     }
+    cleanup_free char *path = tmpdir_path(t, "pages-1.img");
+    cleanup_fd int pages = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    assert_int_equal(ftruncate(pages, CRIU_FIXTURE_PAGES * 4096), 0);
 }
 
 /* An image as it grows: its magic numbers are those of a fixture. */

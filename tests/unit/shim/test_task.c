@@ -243,7 +243,7 @@ static void test_life(void **state) {
     del.id = text("c1");
     assert_int_equal(daemon_call(d, "Delete", &del.base, &out), 0);
     assert_int_equal(out->exit_status, 143);
-    assert_int_equal(out->exited_at->seconds, 5);
+    assert_in_range(out->exited_at->seconds, time(NULL) - 60, time(NULL)); /* not before it was made */
     containerd__task__v2__delete_response__free_unpacked(out, NULL);
     assert_string_equal(the_agent()->last, "c1");
     assert_int_equal(sandbox_count(d->s.sb), 0);
