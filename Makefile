@@ -53,7 +53,7 @@ fuzz: deps-test ## Run every fuzz target for a few seconds
 integration: deps-test setup ## Integration tests with real VMs
 	@tests/integration.sh $(OUT)
 
-test-checkpoint: deps-test setup ## Checkpoint and restore in all variants and with real programs (20 minutes)
+test-checkpoint: deps-test setup ## Checkpoint and restore in all variants and with real programs (half an hour)
 	@tests/checkpoint.sh $(OUT)
 
 test: deps-test setup ## All of the above: what CI runs
