@@ -51,6 +51,7 @@ struct container {
     /* Out of memory. */
     sd_event_source *oom_source;
     uint64_t oom_kills, oom_told;
+    uint64_t oom_turn; /* oom.told when it was told of last */
 };
 
 /* Of a container that is to be made. */

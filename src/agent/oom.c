@@ -31,6 +31,12 @@ static bool awaited(const struct agent *a, const struct container *c) {
     return false;
 }
 
+static void tell(struct container *c) {
+    c->oom_told = c->oom_kills;
+    c->oom_turn = ++c->agent->oom.told;
+    answer(c->agent, c, true, NULL);
+}
+
 void oom_update(struct container *c) {
     uint64_t kills;
     if (c->cgroup_fd < 0 || cgroup_read_key(c->cgroup_fd, "memory.events", "oom_kill", &kills) < 0)
@@ -39,10 +45,8 @@ void oom_update(struct container *c) {
         log_info("container %s: the kernel killed %llu of its processes for lack of memory", c->id,
                  (unsigned long long)(kills - c->oom_kills));
     c->oom_kills = kills;
-    if (c->oom_kills > c->oom_told && !c->agent->oom.held && awaited(c->agent, c)) {
-        c->oom_told = c->oom_kills;
-        answer(c->agent, c, true, NULL);
-    }
+    if (c->oom_kills > c->oom_told && !c->agent->oom.held && awaited(c->agent, c))
+        tell(c);
 }
 
 static int on_memory_event(sd_event_source *source, const struct inotify_event *event, void *userdata) {
@@ -74,12 +78,14 @@ int oom_wait(struct agent *a, struct container *c, oom_fn fn, void *userdata, st
     if (a->oom.n == OOM_WAITERS_MAX)
         return err_set(err, EBUSY, "%d calls wait for events already", OOM_WAITERS_MAX);
     a->oom.v[a->oom.n++] = (struct oom_waiter){.container = c, .fn = fn, .userdata = userdata};
+    /* Of several the one that was told of longest ago: the next may be a while, and one must not crowd out the others.
+     */
+    struct container *next = NULL;
     for (struct container *i = a->containers; i; i = i->next)
-        if (i->oom_kills > i->oom_told && (!c || c == i)) {
-            i->oom_told = i->oom_kills;
-            answer(a, i, true, NULL);
-            break;
-        }
+        if (i->oom_kills > i->oom_told && (!c || c == i) && (!next || i->oom_turn < next->oom_turn))
+            next = i;
+    if (next)
+        tell(next);
     return 0;
 }
 

@@ -28,6 +28,7 @@ struct oom_waiter {
 struct oom_waiters {
     struct oom_waiter v[OOM_WAITERS_MAX];
     size_t n;
+    uint64_t told; /* counts what was told, so that the containers take turns */
     bool held;
 };
 

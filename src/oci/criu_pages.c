@@ -14,6 +14,10 @@
 #define PAGES_MAX (UINT64_C(1) << 51) /* of 4 KiB: what an off_t can count */
 #define FLAG_PRESENT 4U
 
+/* What is looked at in all pagemaps together: a process with random writes has an entry for each few pages. Beyond it
+ * CRIU has to find out. */
+#define ENTRIES_MAX CRIU_ENTRIES_MAX
+
 /* How many pages of these are in the file. */
 static int count(const struct criu_image *img, const Criu__PagemapEntry *e, uint64_t *pages, struct err *err) {
     uint64_t n = e->has_nr_pages ? e->nr_pages : e->compat_nr_pages;
@@ -41,7 +45,7 @@ static int check_file(int dirfd, uint32_t id, uint64_t pages, const char *pagema
     return 0;
 }
 
-static int check_pagemap(int dirfd, const char *name, struct err *err) {
+static int check_pagemap(int dirfd, const char *name, size_t *entries, struct err *err) {
     cleanup_criu_image struct criu_image *img = NULL;
     cleanup_criu_message ProtobufCMessage *head = NULL;
     uint64_t pages = 0;
@@ -52,6 +56,8 @@ static int check_pagemap(int dirfd, const char *name, struct err *err) {
         return err_set(err, EINVAL, "%s is cut off: it has no entry", name);
     while (r >= 0) {
         cleanup_criu_message ProtobufCMessage *m = NULL;
+        if (++*entries >= ENTRIES_MAX)
+            return 0;
         r = criu_image_next_message(img, &criu__pagemap_entry__descriptor, &m, err);
         if (r == 0)
             return check_file(dirfd, ((const Criu__PagemapHead *)head)->pages_id, pages, name, err);
@@ -69,7 +75,7 @@ int criu_pages_check(int dirfd, struct err *err) {
         fd_close(copy);
         return err_errno(err, code, "cannot read the images");
     }
-    for (;;) {
+    for (size_t entries = 0;;) {
         errno = 0;
         const struct dirent *d = readdir(dir);
         if (!d)
@@ -77,7 +83,7 @@ int criu_pages_check(int dirfd, struct err *err) {
         /* Of processes, and of memory that they share: pagemap-shmem-<n>.img. */
         if (strncmp(d->d_name, "pagemap-", strlen("pagemap-")) != 0 || strlen(d->d_name) >= NAME_MAX_IMG)
             continue;
-        int r = check_pagemap(dirfd, d->d_name, err);
+        int r = check_pagemap(dirfd, d->d_name, &entries, err);
         if (r < 0)
             return r;
     }

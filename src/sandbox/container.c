@@ -140,7 +140,10 @@ void container_create_request(const struct container *c, char *text, Stasis__Age
 static void create_in_guest(struct container *c) {
     struct err err = ERR_INIT;
     if (c->restore) { /* Start makes it, out of the images */
-        container_finish(c, CONTAINER_CREATED, NULL);
+        if (still_wanted(c, &err) < 0)
+            create_failed(c, &err);
+        else
+            container_finish(c, CONTAINER_CREATED, NULL);
         return;
     }
     cleanup_free char *text = json_text(c->guest.spec, JSON_COMPACT);

@@ -121,7 +121,9 @@ static void on_exec(void *userdata, ProtobufCMessage **reply, const struct err *
     } else {
         const Stasis__Agent__V1__ExecResponse *r = (const void *)*reply;
         (void)process_move(e->process, PROCESS_RUNNING, NULL);
-        if (process_watch(e->process, r->pid, &failed) == 0)
+        if (process_host_is_gone(e->process)) /* before there was anything to kill with it */
+            err_set(&failed, ECANCELED, "pid %d, which stood for it, is gone", (int)process_host_pid(e->process));
+        else if (process_watch(e->process, r->pid, &failed) == 0)
             failed.code = 0;
     }
     if (failed.code) {

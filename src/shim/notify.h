@@ -7,7 +7,8 @@
  * what the agent made. The daemon of the CLI has no publisher: nothing happens.
  *
  * OOM kills are the guest's to tell, so their rate is bounded: NOTIFY_OOM_BURST answers are taken as they come, then
- * one in NOTIFY_OOM_USEC. Nothing is lost by that: the agent keeps what was not asked for yet.
+ * one in NOTIFY_OOM_USEC. The agent keeps what was not asked for yet, of containers that are still there, which take
+ * turns.
  */
 #pragma once
 

@@ -43,6 +43,23 @@ static void test_told_once(void **state) {
     guest_delete(g, c);
 }
 
+static void test_containers_take_turns(void **state) {
+    struct guest *g = *state;
+    struct container *a = guest_container(g, "a"), *b = guest_container(g, "b");
+    char seen[7] = "";
+    for (size_t i = 0; i < 6; i++) {
+        struct event e = {0};
+        a->oom_kills++;
+        b->oom_kills++;
+        assert_int_equal(oom_wait(&g->a, NULL, on_event, &e, NULL), 0);
+        assert_int_equal(e.n, 1);
+        seen[i] = e.id[0];
+    }
+    assert_true(strcmp(seen, "ababab") == 0 || strcmp(seen, "bababa") == 0);
+    guest_delete(g, a);
+    guest_delete(g, b);
+}
+
 static void test_container_goes(void **state) {
     struct guest *g = *state;
     struct container *c = guest_container(g, "c1");
@@ -82,6 +99,7 @@ static void test_exit_says_so(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         GUEST_TEST(test_told_once),
+        GUEST_TEST(test_containers_take_turns),
         GUEST_TEST(test_container_goes),
         GUEST_TEST(test_bound),
         GUEST_TEST(test_exit_says_so),
