@@ -98,11 +98,8 @@ static void test_exit_says_so(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        GUEST_TEST(test_told_once),
-        GUEST_TEST(test_containers_take_turns),
-        GUEST_TEST(test_container_goes),
-        GUEST_TEST(test_bound),
-        GUEST_TEST(test_exit_says_so),
+        GUEST_TEST(test_told_once), GUEST_TEST(test_containers_take_turns), GUEST_TEST(test_container_goes),
+        GUEST_TEST(test_bound),     GUEST_TEST(test_exit_says_so),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
