@@ -102,7 +102,8 @@ int container_resume(struct container *c, struct err *err) {
         struct err undone = ERR_INIT;
         err_set(&undone, ECANCELED, "container %s was resumed before it was paused", c->id);
         container_pause_end(c, &undone);
-        return 0;
+        return cgroup_freeze(c->cgroup_fd, false,
+                             err); /* what it has done already; but it does not say whether it could */
     }
     int r = container_check_action(ACTION_RESUME, c->state, c->id, err);
     if (r == 0)

@@ -193,7 +193,7 @@ static int make_file(struct snapshot_unpack *u, struct archive_entry *e, int par
     return r < 0 ? r : set_all(u, e, parent, name, err);
 }
 
-/* The number of a socket, -ENOENT when the FIFO is one. */
+/* The number of the socket that this FIFO stands for; -ENOENT when it is a FIFO. */
 static int socket_number(const struct snapshot_unpack *u, struct archive_entry *e, struct err *err) {
     const char *key;
     const void *value;

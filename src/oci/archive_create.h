@@ -61,7 +61,8 @@ int archive_add_checkpoint(struct archive_writer *w, int dirfd, struct err *err)
 int archive_add_rootfs_diff(struct archive_writer *w, const struct rootfs_diff_source *src, struct strv *notes,
                             struct err *err);
 
-/* Ends the archive, makes it durable and gives it its name. The writer is still to be freed. */
+/* Ends the archive, makes it durable and gives it its name. An archive that had the name is removed last: a process
+ * that is killed before that leaves it as NAME.tmp.<pid>. The writer is still to be freed. */
 int archive_finish(struct archive_writer *w, struct err *err);
 
 /* Removes what was not finished. Accepts NULL; returns NULL. */

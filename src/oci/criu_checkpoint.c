@@ -8,15 +8,13 @@
 #include "base/fd.h"
 #include "base/path.h"
 #include "oci/criu_image.h"
+#include "oci/criu_pages.h"
 #include "proto/criu.pb-c.h"
 
 #define NAME_MAX_IMG 64
 #define PAGES_MAX (UINT64_C(1) << 52) /* of 4 KiB: all that 64 bits can address */
-#define FLAG_PARENT 1U
-#define FLAG_LAZY 2U
-#define FLAG_PRESENT 4U
-#define PID_SLOTS 65536U            /* of the table by pid: a power of two, several times CRIU_PROCESSES_MAX */
-#define LOG_HEAD ((size_t)16 << 10) /* the version is in the log's first lines */
+#define PID_SLOTS 65536U              /* of the table by pid: a power of two, several times CRIU_PROCESSES_MAX */
+#define LOG_HEAD ((size_t)16 << 10)   /* the version is in the log's first lines */
 
 /* By CRIU's task states. */
 static const char *const states[] = {"unknown", "alive", "dead", "stopped", "unknown", "unknown", "zombie"};
@@ -140,16 +138,15 @@ static int read_core(struct reading *rd, struct criu_process *p, uint32_t *ret_f
 
 static int add_pages(const struct criu_image *img, const Criu__PagemapEntry *e, struct criu_process *p,
                      struct err *err) {
-    uint64_t n = e->has_nr_pages ? e->nr_pages : e->compat_nr_pages;
-    /* Before it had flags, a pagemap said what is in the parent, and the rest was present. */
-    uint32_t flags = e->has_flags ? e->flags : e->in_parent ? FLAG_PARENT : FLAG_PRESENT;
+    uint64_t n = criu_pages_count(e);
+    uint32_t flags = criu_pages_flags(e);
     if (n > PAGES_MAX || p->pages + p->pages_parent + n > PAGES_MAX)
         return criu_image_error(img, EFBIG, err, "more pages than there can be");
-    if (flags & FLAG_PARENT)
+    if (flags & CRIU_PAGES_PARENT)
         p->pages_parent += n;
-    else if (flags & (FLAG_PRESENT | FLAG_LAZY))
+    else if (flags & (CRIU_PAGES_PRESENT | CRIU_PAGES_LAZY))
         p->pages += n;
-    if (flags & FLAG_LAZY)
+    if (flags & CRIU_PAGES_LAZY)
         p->pages_lazy += n;
     return 0;
 }

@@ -8,11 +8,9 @@
 #include "base/fd.h"
 #include "oci/criu_checkpoint.h"
 #include "oci/criu_image.h"
-#include "proto/criu.pb-c.h"
 
 #define NAME_MAX_IMG 64
 #define PAGES_MAX (UINT64_C(1) << 51) /* of 4 KiB: what an off_t can count */
-#define FLAG_PRESENT 4U
 
 /* What is looked at in all pagemaps together: a process with random writes has an entry for each few pages. Beyond it
  * CRIU has to find out. */
@@ -20,9 +18,8 @@
 
 /* How many pages of these are in the file. */
 static int count(const struct criu_image *img, const Criu__PagemapEntry *e, uint64_t *pages, struct err *err) {
-    uint64_t n = e->has_nr_pages ? e->nr_pages : e->compat_nr_pages;
-    /* Before it had flags, a pagemap said what is in the parent, and the rest was present. */
-    if (e->has_flags ? !(e->flags & FLAG_PRESENT) : e->in_parent)
+    uint64_t n = criu_pages_count(e);
+    if (!(criu_pages_flags(e) & CRIU_PAGES_PRESENT))
         return 0;
     if (n > PAGES_MAX - *pages)
         return criu_image_error(img, EINVAL, err, "more pages than there can be");

@@ -73,6 +73,7 @@ int image_dir_commit(const struct image_dir *d, struct image_totals *ret, struct
  * 4 are all, for CRIU does not mark what is only for debugging. */
 int image_dir_collect_work(const struct image_dir *d, const char *to, uint32_t log_level, struct err *err);
 
-/* A directory to restore from has an inventory and nothing but regular files (and the link to a parent); -ENOENT,
- * -EINVAL with the name of what does not belong there. */
+/* A directory to restore from has an inventory, nothing but regular files (and the link to a parent), and all the
+ * memory that it speaks of (oci/criu_pages.h); -ENOENT, -EINVAL with the name of what does not belong there or is cut.
+ */
 int image_dir_check(const char *dir, struct err *err);
