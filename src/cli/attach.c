@@ -7,6 +7,7 @@
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "cli/monitor.h"
 #include "cli/signals.h"
 #include "cli/task.h"
 
@@ -77,6 +78,17 @@ static void on_output_done(struct pump *p, void *userdata) {
 static const struct pump_ops input_ops = {.filter = on_input, .done = on_input_done};
 static const struct pump_ops output_ops = {.done = on_output_done};
 
+static void take_exit(struct attach *a, const Containerd__Task__V2__WaitResponse *r) {
+    a->status = r->exit_status;
+    if (a->status == MONITOR_LOST && *r->vm_death) {
+        cleanup_free char *tail = sandbox_dir_log_tail(a->session->dir);
+        err_set(&a->vm_death, ECONNRESET, "the virtual machine of %s died: %s", a->session->dir->id, r->vm_death);
+        if (tail && *tail)
+            err_append(&a->vm_death, "; the last lines of %s/%s/log:\n%s", a->session->dir->root, a->session->dir->id,
+                       tail);
+    }
+}
+
 static void on_exit_status(void *userdata, ProtobufCMessage **reply, const struct err *err) {
     struct attach *a = userdata;
     if (err && (err->code == ECONNRESET || err->code == ENOTCONN || err->code == EPIPE || err->code == ECANCELED))
@@ -85,7 +97,7 @@ static void on_exit_status(void *userdata, ProtobufCMessage **reply, const struc
     if (err)
         err_copy(&a->err, err);
     else
-        a->status = ((const Containerd__Task__V2__WaitResponse *)*reply)->exit_status;
+        take_exit(a, (const void *)*reply);
 }
 
 int attach_run(struct attach *a, struct err *err) {

@@ -30,6 +30,7 @@ struct attach {
     uint32_t status;
     int signal; /* that detached; 0: none */
     struct err err;
+    struct err vm_death; /* after attach_wait(): the process was killed with its VM, of this; code 0: it was not */
 };
 
 /* Fill in the public fields of *a first; it must not move. */

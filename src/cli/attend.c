@@ -43,9 +43,8 @@ static int stay(const struct cli *cli, struct attach *a, uint32_t *ret_status, s
     attach_end(a);
     if (r == 1 || r == -EINTR)
         (void)call_detach(a->session, a->id, a->exec_id, NULL); /* our end of the streams is closed with us anyway */
-    struct err cause = ERR_INIT;
-    if (r == 0 && *ret_status == MONITOR_LOST && task_vm_died(a->session, &cause))
-        cli_report(cli, &cause);
+    if (a->vm_death.code)
+        cli_report(cli, &a->vm_death);
     if (r == -ECONNRESET) {
         /* Killed with its daemon: an exit like any other. */
         cli_report(cli, err);

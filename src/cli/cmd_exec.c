@@ -138,9 +138,8 @@ static int exec(struct exec *e, int n_args, char **args, struct err *err) {
         r = attach_wait(&e->attach, &status, err);
     int interrupt = e->session.interrupt;
     attach_end(&e->attach);
-    struct err cause = ERR_INIT;
-    if (r == 0 && status == MONITOR_LOST && task_vm_died(&e->session, &cause))
-        cli_report(e->cli, &cause);
+    if (e->attach.vm_death.code)
+        cli_report(e->cli, &e->attach.vm_death);
     /* One that could not be started, or was interrupted, is not left behind as a record in the daemon. */
     if (e->session.client && !e->session.closed && (!e->detached || r < 0)) {
         if (r < 0)

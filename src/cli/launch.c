@@ -151,14 +151,6 @@ static int make_container(struct launch *l, struct err *err) {
     return r;
 }
 
-/* A container counts as killed when its machine dies; which of the two it was, only the daemon knows. */
-static void tell_if_vm_died(struct launch *l) {
-    struct err cause = ERR_INIT;
-    attach_end(&l->attach);
-    if (task_vm_died(&l->sandbox.session, &cause))
-        cli_report(l->cli, &cause);
-}
-
 static int start_process(struct launch *l, struct err *err) {
     const struct launch_restore *restore = l->options->restore;
     struct progress progress = {0};
@@ -184,8 +176,10 @@ static int start(struct launch *l, uint32_t *ret_status, struct err *err) {
         return r;
     if (r == 0)
         r = attach_wait(&l->attach, ret_status, err);
-    if (r == 0 && *ret_status == MONITOR_LOST)
-        tell_if_vm_died(l);
+    if (l->attach.vm_death.code) {
+        attach_end(&l->attach);
+        cli_report(l->cli, &l->attach.vm_death);
+    }
     if (r == -ECONNRESET) {
         /* The container was running, or about to, and was killed with its daemon: an exit like any other. */
         attach_end(&l->attach);

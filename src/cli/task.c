@@ -228,21 +228,6 @@ int task_has_terminal(struct session *s, const char *id, const char *exec_id, bo
     return 0;
 }
 
-bool task_vm_died(struct session *s, struct err *err) {
-    Stasis__Sandbox__V1__InfoResponse *info = NULL;
-    if (task_info(s, &info, NULL) < 0)
-        return false;
-    bool died = info->qemu_pid == 0;
-    protobuf_c_message_free_unpacked(&info->base, NULL);
-    if (died) {
-        cleanup_free char *tail = sandbox_dir_log_tail(s->dir);
-        err_set(err, ECONNRESET, "the virtual machine of %s died", s->dir->id);
-        if (tail && *tail)
-            err_append(err, "; the last lines of %s/%s/log:\n%s", s->dir->root, s->dir->id, tail);
-    }
-    return died;
-}
-
 int task_check(struct session *s, uint64_t timeout, Stasis__Agent__V1__CheckResponse **ret, struct err *err) {
     Stasis__Sandbox__V1__Empty req = STASIS__SANDBOX__V1__EMPTY__INIT;
     return session_call(s, sandbox, "Check", &req.base, NULL, 0, timeout, (ProtobufCMessage **)ret, err);

@@ -61,8 +61,6 @@ int task_stats(struct session *s, const char *id, Containerd__Task__V2__StatsRes
 int task_info(struct session *s, Stasis__Sandbox__V1__InfoResponse **ret, struct err *err);
 /* Whether the process has a terminal. */
 int task_has_terminal(struct session *s, const char *id, const char *exec_id, bool *ret, struct err *err);
-/* True, with the cause in err, if the sandbox's VM is gone while its daemon lives. */
-bool task_vm_died(struct session *s, struct err *err);
 int task_check(struct session *s, uint64_t timeout, Stasis__Agent__V1__CheckResponse **ret, struct err *err);
 
 /* These do not wait; a failure is logged at debug level: the process may have ended meanwhile. */

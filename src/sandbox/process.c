@@ -111,6 +111,9 @@ static void on_wait(void *userdata, ProtobufCMessage **reply, const struct err *
     struct process *p = userdata;
     p->wait_call = NULL;
     if (err) {
+        const struct ttrpc_client *agent = sandbox_agent(p->sb);
+        if (agent && ttrpc_client_is_closed(agent))
+            return; /* it ends with the sandbox, which will know of what */
         log_error("process %s: cannot wait for it: %s", name_of(p), err->msg);
         process_lost(p);
         return;

@@ -75,6 +75,7 @@ void sandbox_die(struct sandbox *sb, const struct err *cause) {
     sb->death = *cause;
     if (sb->death.code == 0)
         sb->death.code = EIO;
+    sb->death_cause = strdup(sb->death.msg);
     err_wrap(&sb->death, "the VM of sandbox %s", sb->id);
     log_error("%s", sb->death.msg);
     sb->boot_deadline = sd_event_source_disable_unref(sb->boot_deadline);
@@ -140,6 +141,7 @@ struct sandbox *sandbox_free(struct sandbox *sb) {
     sb->vm = vm_free(sb->vm);
     fd_close(sb->agent_fd);
     share_close(&sb->share);
+    free(sb->death_cause);
     if (sb->layers_tmp)
         store_abort(&sb->layers_store, sb->layers_tmp);
     free(sb->layers_tmp);
@@ -198,6 +200,10 @@ struct ttrpc_client *sandbox_agent(const struct sandbox *sb) {
 
 const char *sandbox_agent_version(const struct sandbox *sb) {
     return sb->agent_version;
+}
+
+const char *sandbox_death_cause(const struct sandbox *sb) {
+    return sb->death_cause;
 }
 
 const char *sandbox_kernel_version(const struct sandbox *sb) {

@@ -66,6 +66,7 @@ struct vm *sandbox_vm(struct sandbox *sb);                    /* NULL when there
 struct ttrpc_client *sandbox_agent(const struct sandbox *sb); /* NULL unless ready */
 const char *sandbox_agent_version(const struct sandbox *sb);
 const char *sandbox_kernel_version(const struct sandbox *sb);
+const char *sandbox_death_cause(const struct sandbox *sb); /* NULL while the VM lives, and when it was shut down */
 const char *sandbox_accel_name(const struct sandbox *sb);
 
 /* A call to the agent with the configured deadline (call.h). When the VM is gone, the error is why. */

@@ -46,6 +46,7 @@ struct sandbox {
     uint64_t console_logged; /* bytes that the guest's console takes in our log */
     sd_event_source *bury;   /* deferred end of a dead VM, which cannot be freed inside its own callback */
     struct err death;        /* code 0 while alive */
+    char *death_cause;       /* without what it is said of; NULL: alive, or shut down */
     struct ready_waiter *waiters;
     size_t n_waiters;
     struct container **containers;

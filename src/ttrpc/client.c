@@ -343,6 +343,10 @@ bool ttrpc_client_is_ready(const struct ttrpc_client *c) {
     return !c->dead && !c->closed && transport_is_ready(c->transport);
 }
 
+bool ttrpc_client_is_closed(const struct ttrpc_client *c) {
+    return c->closed;
+}
+
 /* Odd, rising, and after the largest again from 1 past those that still wait: a client lives as long as its VM, and a
  * stream of output takes a call for each piece. */
 static uint32_t take_stream(struct ttrpc_client *c) {

@@ -45,6 +45,9 @@ DEFINE_CLEANUP(struct ttrpc_client *, ttrpc_client_free);
 
 bool ttrpc_client_is_ready(const struct ttrpc_client *c);
 
+/* The transport is over, from before the calls fail of that. */
+bool ttrpc_client_is_closed(const struct ttrpc_client *c);
+
 /*
  * Starts a call. `method` is from the service's descriptor (protobuf-c generated), found by name; the request is
  * encoded before the function returns. timeout_usec: TTRPC_NO_DEADLINE waits for ever (only for Wait and long-polling

@@ -84,6 +84,27 @@ killed_under_calls() {
     grep -q 'QEMU was killed by signal 9' "$T/exec"
 }
 
+@test "QEMU killed, and the container removed before exec looks: it has been told the cause" {
+    bundle b
+    args b sleep 10000
+    stasis run --bundle "$T/b" c1 >"$T/run" 2>&1 </dev/null 3>&- &
+    run=$!
+    wait_until 30 status_is c1 running
+    "$STASIS" --root "$R" exec c1 sleep 1000 >"$T/exec" 2>&1 </dev/null 3>&- &
+    exec=$!
+    wait_until 20 bash -c "'$STASIS' --root '$R' ps c1 | grep -q 'sleep 1000\$'"
+    kill -STOP $exec
+    kill -KILL "$(sandbox_pids c1 | sed -n 2p)"
+    wait $run || true
+    [ ! -e "$R/c1" ]
+    kill -CONT $exec
+    EXEC=0
+    wait $exec || EXEC=$?
+    cat "$T/exec"
+    [ $EXEC = 137 ]
+    grep -q 'the virtual machine of c1 died: QEMU was killed by signal 9' "$T/exec"
+}
+
 @test "virtiofsd killed during run and exec: the same" {
     killed_under_calls 3
     [ "$RUN $EXEC" = "137 137" ]
