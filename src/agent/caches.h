@@ -21,5 +21,6 @@ int caches_shrink(struct err *err);
 /* Waits for what the kernel has put off until nobody can look at it any more (RCU): every copy would do it again. */
 void caches_settle(void);
 
-/* Reads again what every start of a container needs. What cannot be read is read later. */
+/* Lets crun make a container and delete it, so that what every start needs is read again. What is not read now is read
+ * later. */
 void caches_warm(const char *crun);

@@ -75,11 +75,8 @@ void rpc_on_freeze(struct ttrpc_request *req, const ProtobufCMessage *in, void *
     freeze(a, req, m);
 }
 
-static void thawed(void *userdata, const struct err *err) {
-    if (err)
-        ttrpc_fail(userdata, err);
-    else
-        ttrpc_reply(userdata, NULL);
+static void thawed(void *userdata) {
+    ttrpc_reply(userdata, NULL);
 }
 
 void rpc_on_thaw(struct ttrpc_request *req, const ProtobufCMessage *in, void *userdata) {

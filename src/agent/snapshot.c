@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <malloc.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/inotify.h>
 #include <sys/mman.h>
@@ -28,8 +29,6 @@
 struct snapshot_work {
     const struct agent *agent;
     bool allow_deleted, for_template;
-    const struct identity_name *names;
-    size_t n_names;
     struct err err;
     struct deleted_list deleted;
 };
@@ -194,8 +193,6 @@ static void name_unfrozen(const struct agent *a, struct err *err) {
             err_append(err, "%s %s", err->msg[strlen(err->msg) - 1] == ':' ? "" : ",", c->id);
 }
 
-static void thaw_done(struct agent *a, struct err *err);
-
 static int on_time(sd_event_source *source, uint64_t usec, void *userdata) {
     (void)source;
     (void)usec;
@@ -207,10 +204,7 @@ static int on_time(sd_event_source *source, uint64_t usec, void *userdata) {
         err_set(&err, ETIMEDOUT, "a process cannot be frozen, in container:");
         name_unfrozen(a, &err);
     }
-    if (a->snapshot.state == SNAPSHOT_THAWING)
-        thaw_done(a, &err);
-    else
-        freeze_failed(a, &err);
+    freeze_failed(a, &err);
     return 0;
 }
 
@@ -229,7 +223,7 @@ static int check_container(const struct container *c, struct err *err) {
 static int check_idle(const struct agent *a, bool for_template, struct err *err) {
     if (a->snapshot.state != SNAPSHOT_NONE)
         return err_set(err, EBUSY, "it is %s already",
-                       a->snapshot.state == SNAPSHOT_FROZEN ? "frozen" : "being frozen or thawed");
+                       a->snapshot.state == SNAPSHOT_FROZEN ? "frozen" : "being frozen");
     if (a->checking)
         return err_set(err, EBUSY, "a self-check is under way");
     if (for_template && a->containers)
@@ -298,83 +292,51 @@ int snapshot_freeze(struct agent *a, const struct snapshot_freeze_request *req, 
 
 /* Thawing. */
 
-static void thaw_done(struct agent *a, struct err *err) {
-    struct snapshot *s = &a->snapshot;
-    snapshot_thawed_fn fn = s->thawed;
-    s->thawed = NULL;
-    if (!err->code)
-        (void)cgroup_freeze(s->cgroup_fd, false, err);
-    if (err->code) {
-        err_wrap(err, "cannot thaw the guest");
-        end_step(s);
-        s->work = work_free(s->work);
-        s->state = SNAPSHOT_FROZEN;
-    } else {
-        log_debug("thawed");
-    }
-    if (fn)
-        fn(s->userdata, err->code ? err : NULL);
-    if (!err->code)
-        go_on(a);
-}
-
-static int renew(void *userdata) {
-    struct snapshot_work *w = userdata;
-    int r = identity_renew(w->agent, w->names, w->n_names, &w->err);
+/* In this process, for a child would cost as much again. What could block is the share, and whoever made the copy waits
+ * for it with a deadline; what could be left half done is our own mount namespace, and without that we are nothing. */
+static int renew(struct agent *a, const struct snapshot_thaw_request *req, struct err *err) {
+    if (unshare(CLONE_FS) < 0) /* which the first process has in common with the kernel's threads */
+        return err_errno(err, errno, "cannot have a root of its own");
+    int r = identity_renew(a, req->names, req->n_names, err);
     if (r == 0)
-        r = boot_id_renew(w->agent, &w->err);
-    return r < 0;
-}
-
-static void on_renewed(void *userdata, int status) {
-    struct agent *a = userdata;
-    struct err err = ERR_INIT;
-    a->snapshot.job = NULL;
-    if (work_result(a->snapshot.work, status, &err) == 0)
-        a->own_boot_id = true;
-    thaw_done(a, &err);
+        r = boot_id_renew(a, err);
+    a->own_boot_id |= r == 0;
+    return r;
 }
 
 static int become_another(struct agent *a, const struct snapshot_thaw_request *req, struct err *err) {
-    struct snapshot *s = &a->snapshot;
     int r = req->entropy_len ? identity_reseed(a->random_path, req->entropy, req->entropy_len, err) : 0;
     if (r == 0 && req->wall_usec)
         r = init_set_clock(req->wall_usec, err);
-    if (r < 0 || !req->new_identity || s->for_template)
-        return r; /* a template holds nothing yet that two could share */
-    s->work = work_new(a, err);
-    if (!s->work)
-        return -ENOMEM;
-    s->work->names = req->names; /* the child sees them as they are now */
-    s->work->n_names = req->n_names;
-    r = sd_event_add_time_relative(a->event, &s->timer, CLOCK_MONOTONIC, SNAPSHOT_THAW_TIMEOUT_USEC, 0, on_time, a);
-    if (r < 0)
-        return err_errno(err, -r, "cannot set a deadline");
-    r = job_fork(a->event, a->children, renew, s->work, CHILD_TIMEOUT_USEC, on_renewed, a, &s->job, err);
-    return r < 0 ? r : 1;
+    /* A template holds nothing yet that two could share. */
+    return r == 0 && req->new_identity && !a->snapshot.for_template ? renew(a, req, err) : r;
+}
+
+static int thaw(struct agent *a, const struct snapshot_thaw_request *req, struct err *err) {
+    int r = become_another(a, req, err);
+    if (r == 0)
+        r = cgroup_freeze(a->snapshot.cgroup_fd, false, err);
+    return r < 0 ? err_wrap(err, "cannot thaw the guest") : 0;
 }
 
 int snapshot_thaw(struct agent *a, const struct snapshot_thaw_request *req, snapshot_thawed_fn fn, void *userdata,
                   struct err *err) {
     struct snapshot *s = &a->snapshot;
     bool is_copy = req->entropy_len || req->new_identity;
-    if (s->state == SNAPSHOT_FREEZING) {
+    if (s->state == SNAPSHOT_FREEZING)
         snapshot_void(a);
-    } else if (s->state == SNAPSHOT_THAWING) {
-        return err_set(err, EBUSY, "the guest is being thawed already");
-    }
     if (s->state == SNAPSHOT_NONE) {
         if (is_copy)
             return err_set(err, EINVAL, "the guest is not frozen, and cannot become a copy");
-        fn(userdata, NULL);
+        fn(userdata);
         return 0;
     }
-    s->state = SNAPSHOT_THAWING;
-    s->thawed = fn;
-    s->userdata = userdata;
-    struct err cause = ERR_INIT;
-    if (become_another(a, req, &cause) <= 0)
-        thaw_done(a, &cause);
+    int r = thaw(a, req, err);
+    if (r < 0)
+        return r;
+    log_debug("thawed");
+    fn(userdata); /* before what waited */
+    go_on(a);
     return 0;
 }
 

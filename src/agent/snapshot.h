@@ -9,7 +9,7 @@
  * caches. It is a child because the host may take its time, or never answer. The state is SNAPSHOT_FROZEN when all of
  * it is done; whatever fails before takes everything back.
  *
- *   NONE → FREEZING → FROZEN → THAWING → NONE       (failures: FREEZING → NONE, THAWING → FROZEN)
+ *   NONE → FREEZING → FROZEN → NONE       (failures: FREEZING → NONE, FROZEN → FROZEN)
  *
  * What does not belong to a container goes on: the agent, debug consoles and what they have started, the kernel. The
  * machine is stopped by the host anyway; what matters is that nothing changes the share behind the snapshot's back, and
@@ -28,18 +28,17 @@
 #include "base/err.h"
 
 #define SNAPSHOT_FREEZE_TIMEOUT_USEC (UINT64_C(60) * 1000000) /* when the caller names none, and at most */
-#define SNAPSHOT_THAW_TIMEOUT_USEC (UINT64_C(30) * 1000000)
 
 struct agent;
 struct deleted_list;
 struct identity_name;
 struct job;
 
-enum snapshot_state { SNAPSHOT_NONE, SNAPSHOT_FREEZING, SNAPSHOT_FROZEN, SNAPSHOT_THAWING };
+enum snapshot_state { SNAPSHOT_NONE, SNAPSHOT_FREEZING, SNAPSHOT_FROZEN };
 
 /* deleted is never NULL on success, and lives until the call returns. */
 typedef void (*snapshot_frozen_fn)(void *userdata, const struct deleted_list *deleted, const struct err *err);
-typedef void (*snapshot_thawed_fn)(void *userdata, const struct err *err);
+typedef void (*snapshot_thawed_fn)(void *userdata);
 
 struct snapshot_work; /* what the child and we share */
 
@@ -51,7 +50,6 @@ struct snapshot {
     struct job *job;
     struct snapshot_work *work;
     snapshot_frozen_fn frozen;
-    snapshot_thawed_fn thawed;
     void *userdata;
 };
 
@@ -75,7 +73,8 @@ int snapshot_freeze(struct agent *a, const struct snapshot_freeze_request *req, 
                     struct err *err);
 
 /* Of a guest that is being frozen, ends that (its caller gets ECANCELED). One that is not frozen is left as it is;
- * -EINVAL if it should become a copy. On failure it stays frozen. */
+ * -EINVAL if it should become a copy. On failure it stays frozen, and fn is not called; otherwise it is, from within,
+ * before anything that waited for the thaw goes on. */
 int snapshot_thaw(struct agent *a, const struct snapshot_thaw_request *req, snapshot_thawed_fn fn, void *userdata,
                   struct err *err);
 

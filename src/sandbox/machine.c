@@ -188,7 +188,9 @@ void machine_template_name(const struct machine *m, char ret[ID_MAX + 1]) {
     const char *const texts[] = {d->vmm, d->guest, d->type, d->accel, d->cpu, STASIS_VERSION};
     struct sha256_ctx sha;
     uint8_t digest[SHA256_DIGEST_SIZE];
+    const uint8_t format = MANIFEST_VERSION;
     sha256_init(&sha); /* memory, CPUs and parameters are in the type */
+    sha256_update(&sha, sizeof(format), &format);
     for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
         sha256_update(&sha, strlen(texts[i]) + 1, (const uint8_t *)texts[i]);
     sha256_digest(&sha, sizeof(digest), digest);

@@ -43,11 +43,15 @@ void manifest_clear(struct manifest *m) {
     *m = (struct manifest){0};
 }
 
-static json_t *hex(const uint8_t sha256[MANIFEST_DIGEST_SIZE]) {
+static json_t *hex_of(const uint8_t *digest, size_t size) {
     char text[2 * MANIFEST_DIGEST_SIZE + 1];
-    for (size_t i = 0; i < MANIFEST_DIGEST_SIZE; i++)
-        snprintf(text + 2 * i, 3, "%02x", sha256[i]);
+    for (size_t i = 0; i < size; i++)
+        snprintf(text + 2 * i, 3, "%02x", digest[i]);
     return json_string(text);
+}
+
+static json_t *hex(const uint8_t sha256[MANIFEST_DIGEST_SIZE]) {
+    return hex_of(sha256, MANIFEST_DIGEST_SIZE);
 }
 
 static const char *or_empty(const char *s) {
@@ -72,7 +76,7 @@ static json_t *memory_json(const struct memory_image *m) {
     for (uint32_t i = 0; list && m && i < m->n; i++)
         if (m->segments[i].data &&
             json_array_append_new(list, json_pack("[I, I, o]", (json_int_t)i, (json_int_t)m->segments[i].data,
-                                                  hex(m->segments[i].sha256))) < 0)
+                                                  hex_of(m->segments[i].digest, MEMORY_DIGEST_SIZE))) < 0)
             return NULL;
     return json_pack("{s:I, s:I, s:O}", "size", (json_int_t)(m ? m->size : 0), "segment", (json_int_t)MEMORY_SEGMENT,
                      "segments", list);

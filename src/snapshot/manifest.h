@@ -19,7 +19,7 @@
 #include "snapshot/memory_image.h"
 #include "snapshot/tree.h"
 
-#define MANIFEST_VERSION 2
+#define MANIFEST_VERSION 3
 #define MANIFEST_FILE "manifest.json"
 #define MANIFEST_DEVICE "device"
 #define MANIFEST_MEMORY "memory"

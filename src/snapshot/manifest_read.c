@@ -71,15 +71,21 @@ static int digit(char c) {
     return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-static int parse_digest(const char *path, const json_t *v, uint8_t ret[MANIFEST_DIGEST_SIZE], struct err *err) {
+static bool parse_hex(const json_t *v, uint8_t *ret, size_t size) {
     const char *s = json_string_value(v);
-    bool good = s && strlen(s) == (size_t)2 * MANIFEST_DIGEST_SIZE;
-    for (size_t i = 0; good && i < MANIFEST_DIGEST_SIZE; i++) {
+    bool good = s && strlen(s) == 2 * size;
+    for (size_t i = 0; good && i < size; i++) {
         int high = digit(s[2 * i]), low = digit(s[2 * i + 1]);
         good = high >= 0 && low >= 0;
         ret[i] = (uint8_t)(good ? high << 4 | low : 0);
     }
-    return good ? 0 : err_set(err, EINVAL, "%s: must be a SHA-256 in lower-case hexadecimal digits", path);
+    return good;
+}
+
+static int parse_digest(const char *path, const json_t *v, uint8_t ret[MANIFEST_DIGEST_SIZE], struct err *err) {
+    return parse_hex(v, ret, MANIFEST_DIGEST_SIZE)
+               ? 0
+               : err_set(err, EINVAL, "%s: must be a SHA-256 in lower-case hexadecimal digits", path);
 }
 
 static int read_machine(const json_t *obj, struct manifest_machine *m, struct err *err) {
@@ -113,7 +119,9 @@ static int read_segment(const json_t *v, const char *path, int64_t *last, struct
         return err_set(err, EINVAL, "%s: its bytes must be pages up to %llu", path, (unsigned long long)room);
     *last = index;
     m->segments[index].data = (uint64_t)data;
-    return parse_digest(path, json_array_get(v, 2), m->segments[index].sha256, err);
+    return parse_hex(json_array_get(v, 2), m->segments[index].digest, MEMORY_DIGEST_SIZE)
+               ? 0
+               : err_set(err, EINVAL, "%s: must have 128 bits of XXH3 in lower-case hexadecimal digits", path);
 }
 
 static int read_memory(const json_t *obj, struct manifest *m, struct err *err) {

@@ -3,7 +3,7 @@
 
 #include <endian.h>
 #include <fcntl.h>
-#include <nettle/sha2.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -12,12 +12,13 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #define CHUNK_PAGES (MEMORY_CHUNK / MEMORY_PAGE)
 
 _Static_assert(CHUNK_PAGES == 64, "the pages of a chunk are the bits of a uint64_t");
 _Static_assert(MEMORY_SEGMENT % MEMORY_CHUNK == 0, "a chunk is of one segment");
-_Static_assert(MEMORY_DIGEST_SIZE == SHA256_DIGEST_SIZE, "digests are SHA-256");
+_Static_assert(MEMORY_DIGEST_SIZE == sizeof(XXH128_canonical_t), "digests are XXH3 of 128 bits");
 
 /* In memory that is shared with the processes of one copy. */
 struct run {
@@ -25,6 +26,7 @@ struct run {
     atomic_uint finished; /* processes that came to the end */
     atomic_bool failed;   /* somebody did: the others stop */
     struct err err;       /* of the one that set failed */
+    pthread_mutex_t turn; /* to write: robust, for a process may be killed */
 };
 
 /* Where the source has data, as far as it was asked: a hole from `hole` to `data`, then data up to `end`. The answer is
@@ -39,9 +41,10 @@ struct job {
     bool check;                  /* compare with the segments; else fill them in */
     struct memory_segment *made; /* of save */
     const struct memory_image *image;
-    uint32_t *order; /* of the segments, owned */
-    uint8_t *buffer; /* a chunk, owned */
-    struct run *run; /* owned */
+    uint32_t *order;    /* of the segments, owned */
+    uint8_t *buffer;    /* a chunk, owned */
+    XXH3_state_t *hash; /* owned */
+    struct run *run;    /* owned */
     struct extent extent;
 };
 
@@ -166,9 +169,16 @@ static int read_chunk(struct job *j, uint64_t at, uint64_t end, uint64_t *ret_pa
     return 0;
 }
 
+static int write_in_turn(struct job *j, const uint8_t *from, uint64_t at, size_t len, struct err *err) {
+    if (pthread_mutex_lock(&j->run->turn) == EOWNERDEAD)
+        (void)pthread_mutex_consistent(&j->run->turn); /* that one is missed at the end */
+    int r = write_pages(j, from, at, len, err);
+    (void)pthread_mutex_unlock(&j->run->turn);
+    return r;
+}
+
 /* Hashes and writes the runs of a chunk. */
-static int put_chunk(struct job *j, uint64_t at, uint64_t pages, struct memory_segment *s, struct sha256_ctx *sha,
-                     struct err *err) {
+static int put_chunk(struct job *j, uint64_t at, uint64_t pages, struct memory_segment *s, struct err *err) {
     for (unsigned i = 0; i < CHUNK_PAGES;) {
         unsigned first = i;
         while (i < CHUNK_PAGES && pages & UINT64_C(1) << i)
@@ -180,10 +190,10 @@ static int put_chunk(struct job *j, uint64_t at, uint64_t pages, struct memory_s
         const uint8_t *bytes = j->buffer + first * MEMORY_PAGE;
         uint64_t start = at + first * MEMORY_PAGE, len = (i - first) * MEMORY_PAGE;
         uint64_t head[2] = {htole64(start % MEMORY_SEGMENT), htole64(len)};
-        sha256_update(sha, sizeof(head), (const uint8_t *)head);
-        sha256_update(sha, len, bytes);
+        (void)XXH3_128bits_update(j->hash, head, sizeof(head));
+        (void)XXH3_128bits_update(j->hash, bytes, len);
         s->data += len;
-        int r = j->out >= 0 ? write_pages(j, bytes, start, len, err) : 0;
+        int r = j->out >= 0 ? write_in_turn(j, bytes, start, len, err) : 0;
         if (r < 0)
             return r;
     }
@@ -193,20 +203,22 @@ static int put_chunk(struct job *j, uint64_t at, uint64_t pages, struct memory_s
 static int do_segment(struct job *j, uint32_t index, struct err *err) {
     uint64_t start = index * MEMORY_SEGMENT, end = MIN(start + MEMORY_SEGMENT, j->image->size);
     struct memory_segment s = {0};
-    struct sha256_ctx sha;
-    sha256_init(&sha);
+    (void)XXH3_128bits_reset(j->hash);
     for (uint64_t at = start; at < end; at += MEMORY_CHUNK) {
         uint64_t pages = 0;
         int r = read_chunk(j, at, MIN(at + MEMORY_CHUNK, end), &pages, err);
         if (r >= 0 && pages && j->check && j->image->segments[index].data == 0)
             r = wrong(start, "there is data, and the image says that there is none", err);
         if (r >= 0)
-            r = put_chunk(j, at, pages, &s, &sha, err);
+            r = put_chunk(j, at, pages, &s, err);
         if (r < 0)
             return r;
     }
-    if (s.data)
-        sha256_digest(&sha, sizeof(s.sha256), s.sha256);
+    if (s.data) {
+        XXH128_canonical_t bytes;
+        XXH128_canonicalFromHash(&bytes, XXH3_128bits_digest(j->hash));
+        memcpy(s.digest, bytes.digest, sizeof(s.digest));
+    }
     if (!j->check) {
         j->made[index] = s;
         return 0;
@@ -215,7 +227,7 @@ static int do_segment(struct job *j, uint32_t index, struct err *err) {
     if (s.data != want->data)
         return err_set(err, EBADMSG, "memory at 0x%llx: %llu bytes of data, and the image says %llu",
                        (unsigned long long)start, (unsigned long long)s.data, (unsigned long long)want->data);
-    if (s.data && memcmp(s.sha256, want->sha256, sizeof(s.sha256)) != 0)
+    if (s.data && memcmp(s.digest, want->digest, sizeof(s.digest)) != 0)
         return wrong(start, "the contents do not fit the digest", err);
     return 0;
 }
@@ -281,13 +293,27 @@ static int by_data(const void *a, const void *b, void *image) {
     return x < y ? -1 : x > y;
 }
 
+static struct run *new_run(void) {
+    pthread_mutexattr_t attr;
+    struct run *run = mmap(NULL, sizeof(*run), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (run == MAP_FAILED)
+        return NULL;
+    (void)pthread_mutexattr_init(&attr); /* none of these can fail */
+    (void)pthread_mutexattr_setpshared(&attr, PTHREAD_PROCESS_SHARED);
+    (void)pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST);
+    (void)pthread_mutex_init(&run->turn, &attr);
+    (void)pthread_mutexattr_destroy(&attr);
+    return run;
+}
+
 static int copy(struct job *j, unsigned processes, struct err *err) {
     uint32_t n = j->image->n;
     int r;
     j->order = calloc(n, sizeof(*j->order));
     j->buffer = aligned_alloc(MEMORY_PAGE, MEMORY_CHUNK);
-    j->run = mmap(NULL, sizeof(*j->run), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (j->order && j->buffer && j->run != MAP_FAILED) {
+    j->hash = XXH3_createState();
+    j->run = new_run();
+    if (j->order && j->buffer && j->hash && j->run) {
         for (uint32_t i = 0; i < n; i++)
             j->order[i] = i;
         if (j->check && processes > 1)
@@ -297,7 +323,8 @@ static int copy(struct job *j, unsigned processes, struct err *err) {
         r = err_set(err, ENOMEM, "out of memory");
     free(j->order);
     free(j->buffer);
-    if (j->run != MAP_FAILED)
+    XXH3_freeState(j->hash);
+    if (j->run)
         munmap(j->run, sizeof(*j->run));
     return r;
 }

@@ -4,14 +4,19 @@
  *
  * Theory of operation. The memory is cut into segments of MEMORY_SEGMENT bytes. Worker processes take one segment after
  * the other from a shared counter, so that all CPUs copy; holes (SEEK_DATA) and pages that are all zero are skipped.
- * Each segment has a SHA-256 over its contents with the zeros that were skipped left out: for each run of pages that
- * holds data, its offset and length (in bytes within the segment, little-endian u64 each) and its bytes; a run ends at
- * a zero page and at every multiple of MEMORY_CHUNK. A segment without data has no digest. So the same memory has the
- * same digests, however it is laid out in the file, and both saving and loading read each byte once: what is hashed is
- * what is written, whoever changes the source meanwhile.
+ * Each segment has a digest of its contents with the zeros that were skipped left out: for each run of pages that holds
+ * data, its offset and length (in bytes within the segment, little-endian u64 each) and its bytes; a run ends at a zero
+ * page and at every multiple of MEMORY_CHUNK. A segment without data has no digest. So the same memory has the same
+ * digests, however it is laid out in the file, and both saving and loading read each byte once: what is hashed is what
+ * is written, whoever changes the source meanwhile.
  *
- * Bytes go through a buffer of one chunk, which stays in the CPU's cache (pread, hash, pwrite). Mapping the source is
- * no faster (bench/memory_image.c), and a disk's error would be a SIGBUS instead of an error.
+ * The digest is XXH3 of 128 bits, in its canonical form. It is there to find damage, and finds it at the speed of
+ * memory; a SHA-256 takes more time than all the rest of the copy, and whoever can write the image can write its
+ * digests too (docs/security.md).
+ *
+ * Bytes go through a buffer of one chunk, which stays in the CPU's cache (pread, hash, pwrite). Mapping source or
+ * target is no faster (bench/memory_image.c), and a disk's error would be a SIGBUS instead of an error. The kernel lets
+ * one process at a time write to a file; the others would spin for their turn, and sleep instead.
  */
 #pragma once
 
@@ -23,13 +28,13 @@
 #define MEMORY_PAGE ((uint64_t)4096)
 #define MEMORY_CHUNK ((uint64_t)256 << 10)
 #define MEMORY_SEGMENT ((uint64_t)16 << 20)
-#define MEMORY_DIGEST_SIZE 32
+#define MEMORY_DIGEST_SIZE 16
 #define MEMORY_SEGMENTS_MAX 65536 /* 1 TiB */
 #define MEMORY_PROCESSES_MAX 64   /* more than that are not started */
 
 struct memory_segment {
     uint64_t data; /* bytes that are not skipped; 0: none, and no digest */
-    uint8_t sha256[MEMORY_DIGEST_SIZE];
+    uint8_t digest[MEMORY_DIGEST_SIZE];
 };
 
 struct memory_image {

@@ -39,8 +39,8 @@ static inline struct manifest sample_manifest(void) {
     };
     if (memory_image_new(SAMPLE_MEMORY, &m.memory, NULL) < 0)
         abort();
-    m.memory->segments[0] = (struct memory_segment){.data = MEMORY_SEGMENT, .sha256 = {0xff, 0x10}};
-    m.memory->segments[2] = (struct memory_segment){.data = 2 * MEMORY_PAGE, .sha256 = {5}};
+    m.memory->segments[0] = (struct memory_segment){.data = MEMORY_SEGMENT, .digest = {0xff, 0x10}};
+    m.memory->segments[2] = (struct memory_segment){.data = 2 * MEMORY_PAGE, .digest = {5}};
     sample_container(&m.containers[0], "c1", "g1");
     sample_container(&m.containers[1], "c2", "g2");
     strv_add(&m.containers[1].root.lowers, "/var/lib/a");

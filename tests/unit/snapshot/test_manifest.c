@@ -150,7 +150,7 @@ static void every_field_is_checked(void **state) {
     static const struct {
         const char *path, *text, *message;
     } cases[] = {
-        {"version", "1", "version: is 1, and this stasis reads 2"},
+        {"version", "1", "version: is 1, and this stasis reads 3"},
         {"version", "\"2\"", "version: must be a whole number"},
         {"version", NULL, "version: is missing"},
         {"extra", "1", "extra: is not known"},
@@ -193,7 +193,7 @@ static void every_field_is_checked(void **state) {
         {"memory.segments[0][1]", "4097", "memory.segments[0]: its bytes must be pages"},
         {"memory.segments[0][1]", "16781312", "memory.segments[0]: its bytes must be pages"},
         {"memory.segments[1][1]", "20480", "memory.segments[1]: its bytes must be pages up to 16384"},
-        {"memory.segments[1][2]", "null", "memory.segments[1]: must be a SHA-256"},
+        {"memory.segments[1][2]", "null", "memory.segments[1]: must have 128 bits of XXH3"},
         {"containers", "{}", "containers: must be an array"},
         {"containers[0]", "1", "containers[0]: must be an object"},
         {"containers[0].id", "\"x/y\"", "containers[0].id: invalid id"},

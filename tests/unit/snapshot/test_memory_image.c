@@ -8,12 +8,12 @@
 #include <cmocka.h>
 
 #include <endian.h>
-#include <nettle/sha2.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
+#include <xxhash.h>
 
 #include "snapshot/memory_image.h"
 #include "support.h"
@@ -158,7 +158,7 @@ static void empty_memory_is_all_hole(void **state) {
     assert_int_equal(allocated(file), 0);
     for (uint32_t i = 0; i < m->n; i++)
         for (size_t k = 0; k < MEMORY_DIGEST_SIZE; k++)
-            assert_int_equal(m->segments[i].sha256[k], 0);
+            assert_int_equal(m->segments[i].digest[k], 0);
     assert_int_equal(memory_image_load(file, m, back, 2, &e), 0);
     assert_int_equal(allocated(back), 0);
 }
@@ -173,17 +173,19 @@ static void digest_is_what_the_header_says(void **state) {
 
     static const uint64_t runs[][2] = {
         {MEMORY_CHUNK - 2 * PAGE, 2 * PAGE}, {MEMORY_CHUNK, PAGE}, {MEMORY_CHUNK + 5 * PAGE, PAGE}};
-    uint8_t *bytes = map(memory, 2 * SEG), want[32];
-    struct sha256_ctx sha;
-    sha256_init(&sha);
+    uint8_t *bytes = map(memory, 2 * SEG);
+    XXH3_state_t *hash = XXH3_createState();
+    XXH128_canonical_t want;
+    XXH3_128bits_reset(hash);
     for (size_t i = 0; i < ARRAY_SIZE(runs); i++) {
         uint64_t head[2] = {htole64(runs[i][0]), htole64(runs[i][1])};
-        sha256_update(&sha, sizeof(head), (uint8_t *)head);
-        sha256_update(&sha, runs[i][1], bytes + SEG + runs[i][0]);
+        XXH3_128bits_update(hash, head, sizeof(head));
+        XXH3_128bits_update(hash, bytes + SEG + runs[i][0], runs[i][1]);
     }
-    sha256_digest(&sha, sizeof(want), want);
+    XXH128_canonicalFromHash(&want, XXH3_128bits_digest(hash));
+    XXH3_freeState(hash);
     munmap(bytes, 2 * SEG);
-    assert_memory_equal(m->segments[1].sha256, want, sizeof(want));
+    assert_memory_equal(m->segments[1].digest, want.digest, sizeof(want.digest));
     assert_int_equal(m->segments[0].data, 0);
 }
 
@@ -276,7 +278,7 @@ static void flipped_bits_are_found(void **state) {
     }
     assert_int_equal(memory_image_verify(file, m, 2, &e), 0);
 
-    m->segments[1].sha256[31] ^= 1;
+    m->segments[1].digest[15] ^= 1;
     expect_bad(file, m, "memory at 0x1000000: the contents do not fit the digest");
 }
 
