@@ -160,12 +160,13 @@ static void test_no_entropy(void **state) {
     struct snap *s = *state;
     struct outcome o = {0};
     int thawed = 0;
+    struct err err = ERR_INIT;
     const struct snapshot_thaw_request bad = {.entropy = "x", .entropy_len = 1}, good = {0};
     s->g->a.random_path = "/nonexistent";
     assert_int_equal(freeze(s, false, 60 * USEC_PER_SEC, &o, NULL), 0);
     s->g->a.snapshot.state = SNAPSHOT_FROZEN;
     s->g->a.snapshot.frozen = NULL;
-    assert_int_equal(snapshot_thaw(&s->g->a, &bad, on_thawed, &thawed, NULL), -EINVAL);
+    assert_int_equal(snapshot_thaw(&s->g->a, &bad, on_thawed, &thawed, &err), -EINVAL);
     assert_int_equal(thawed, 0);
     assert_int_equal(s->g->a.snapshot.state, SNAPSHOT_FROZEN);
     assert_true(ordered(s, "1"));
