@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Copies side by side. Each is made by a process of its own, so that they neither wait for each other nor fall
- * together; this one waits for them and passes signals on.
+ * Copies, a few at a time. Each is made by a process of its own, so that they do not fall together; this one waits for
+ * them and passes signals on.
  */
 #include <signal.h>
 #include <string.h>
@@ -90,16 +90,37 @@ static unsigned reap(struct cli *cli, struct clone *clones, size_t n, size_t *ru
     return failed;
 }
 
-static unsigned wait_for(struct cli *cli, struct clone *clones, size_t n, size_t running) {
-    sigset_t all;
+/* Making one keeps a CPU busy: more than there are would only be in each other's way. */
+static size_t at_once(void) {
+    long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+    return (size_t)MAX(cpus, 1) + 1;
+}
+
+/* Makes them all; one that cannot even be begun, or a signal, is the end of beginning. Returns how many there are not.
+ */
+static unsigned make_all(struct cli *cli, const struct options *o, const char *name, struct clone *clones, size_t n,
+                         struct err *err) {
+    size_t begun = 0, running = 0, most = at_once();
     unsigned failed = 0;
+    bool ending = false;
+    sigset_t all;
     sigfillset(&all);
     for (;;) {
+        while (!ending && begun < n && running < most) {
+            ending = start(cli, o, name, &clones[begun], err) < 0;
+            begun += !ending;
+            running += !ending;
+        }
         failed += reap(cli, clones, n, &running);
-        if (running == 0)
-            return failed;
+        if (running == 0 && (ending || begun == n))
+            return failed + (unsigned)(n - begun);
+        if (running < most && begun < n && !ending)
+            continue;
         int sig = sigwaitinfo(&all, NULL);
-        for (size_t i = 0; sig > 0 && signals_is_end(sig) && i < n; i++)
+        if (sig <= 0 || !signals_is_end(sig))
+            continue;
+        ending = true;
+        for (size_t i = 0; i < n; i++)
             if (clones[i].pid > 0)
                 kill(clones[i].pid, sig);
     }
@@ -130,7 +151,7 @@ static int check(const struct cli *cli, const struct options *o, const char *nam
 static int run(struct cli *cli, const void *values, int n_args, char **args, struct err *err) {
     (void)n_args;
     const struct options *o = values;
-    size_t n = o->n ? (size_t)o->n : 1, running = 0;
+    size_t n = o->n ? (size_t)o->n : 1;
     unsigned failed = 0;
     int r = check(cli, o, args[0], err);
     struct clone *clones = r == 0 ? calloc(n, sizeof(*clones)) : NULL;
@@ -138,13 +159,14 @@ static int run(struct cli *cli, const void *values, int n_args, char **args, str
         r = clones ? name_them(o, args[0], clones, n, err) : err_set(err, ENOMEM, "out of memory");
     if (r == 0) {
         sigset_t child;
+        struct err begin = ERR_INIT;
         signals_block();
         sigemptyset(&child);
         sigaddset(&child, SIGCHLD);
         sigprocmask(SIG_BLOCK, &child, NULL);
-        for (; r == 0 && running < n; running += r == 0)
-            r = start(cli, o, args[0], &clones[running], err);
-        failed = wait_for(cli, clones, n, running) + (unsigned)(n - running);
+        failed = make_all(cli, o, args[0], clones, n, &begin);
+        if (begin.code)
+            r = err_copy(err, &begin);
     }
     for (size_t i = 0; clones && i < n; i++)
         free(clones[i].id);
@@ -157,7 +179,7 @@ static int run(struct cli *cli, const void *values, int n_args, char **args, str
 const struct cli_command command_snapshot_clone = {
     .name = "snapshot clone",
     .arguments = "<snapshot>",
-    .summary = "makes copies of a snapshot, side by side",
+    .summary = "makes copies of a snapshot",
     .description = "Each is a sandbox with an identity of its own: host name, addresses, machine id, random\n"
                    "numbers. Their ids are printed as they are ready. When one fails the others stay, and the\n"
                    "exit code is 1.",

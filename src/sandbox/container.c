@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/path.h"
+#include "oci/rewrite.h"
 #include "sandbox/checkpoint.h"
 #include "sandbox/share.h"
 
@@ -396,12 +397,21 @@ static void on_agent_deleted(void *userdata, ProtobufCMessage **reply, const str
     delete_on_host(c);
 }
 
+/* The last container's machine ends with it, and takes along what crun would take down piece by piece. Nothing of it
+ * may still run there: without a pid namespace its children outlive the init, and what they have written reaches the
+ * host only when they end. */
+static bool ends_with_vm(const struct container *c) {
+    return sandbox_count(c->sb) == 1 && c->state == CONTAINER_STOPPED && !exec_find_running(&c->execs) &&
+           !sandbox_is_being_saved(c->sb) && spec_has_namespace(c->spec, "pid");
+}
+
 int container_delete(struct container *c, sandbox_done_fn done, void *userdata, struct err *err) {
+    bool skip_guest = ends_with_vm(c);
     int r = container_begin(c, CONTAINER_DELETING, done, userdata, err);
     if (r < 0)
         return r;
     struct err e = ERR_INIT;
-    if (call_agent(c, "DeleteContainer", on_agent_deleted, &e) < 0)
+    if (skip_guest || call_agent(c, "DeleteContainer", on_agent_deleted, &e) < 0)
         delete_on_host(c);
     return 0;
 }

@@ -202,6 +202,10 @@ const char *sandbox_agent_version(const struct sandbox *sb) {
     return sb->agent_version;
 }
 
+bool sandbox_is_being_saved(const struct sandbox *sb) {
+    return sb->capture != NULL;
+}
+
 const char *sandbox_death_cause(const struct sandbox *sb) {
     return sb->death_cause;
 }

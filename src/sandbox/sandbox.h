@@ -83,6 +83,8 @@ int sandbox_add(struct sandbox *sb, struct container *c, struct err *err); /* ta
 void sandbox_remove(struct sandbox *sb, struct container *c);              /* frees c */
 size_t sandbox_count(const struct sandbox *sb);
 
+bool sandbox_is_being_saved(const struct sandbox *sb); /* capture.h */
+
 /* Debug consoles, by exec id. */
 struct process *sandbox_find_console(const struct sandbox *sb, const char *exec_id);
 int sandbox_add_console(struct sandbox *sb, struct process *p, struct err *err); /* takes p on success */

@@ -130,3 +130,21 @@ P
     for p in $pids; do wait_until 10 dead "$p"; done
     [ ! -e "$R/c1" ]
 }
+
+@test "what was written through a mapping is on the host when run is over, also by who outlives the init" {
+    bundle b '.mounts += [{destination: "/data", type: "bind", source: "'"$T/data"'", options: ["rbind", "rw"]},
+        {destination: "/workloads", type: "bind", source: "'"$STASIS_OUT"'/workloads", options: ["rbind", "ro"]}]'
+    mkdir "$T/data"
+    head -c 3145728 /dev/zero | tr '\0' m >"$T/want"
+    args b /workloads/mapped /data/one
+    stasis run --bundle "$T/b" c1 </dev/null
+    cmp "$T/want" "$T/data/one"
+    [ ! -e "$R/c1" ]
+
+    # Without a pid namespace nothing ends with the init, so it is ended by delete.
+    edit "$T/b" 'del(.linux.namespaces[] | select(.type == "pid"))'
+    args b /workloads/mapped /data/two stay
+    stasis run --bundle "$T/b" c1 </dev/null
+    cmp "$T/want" "$T/data/two"
+    [ ! -e "$R/c1" ]
+}

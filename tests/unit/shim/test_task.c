@@ -245,10 +245,40 @@ static void test_life(void **state) {
     assert_int_equal(out->exit_status, 143);
     assert_in_range(out->exited_at->seconds, time(NULL) - 60, time(NULL)); /* not before it was made */
     containerd__task__v2__delete_response__free_unpacked(out, NULL);
-    assert_string_equal(the_agent()->last, "c1");
+    assert_string_equal(the_agent()->last, "c1/"); /* the guest was not asked: it ends with its last container */
     assert_int_equal(sandbox_count(d->s.sb), 0);
     assert_true(share_is_empty(d));
     assert_int_equal(daemon_call(d, "Delete", &del.base, NULL), -ENOENT);
+}
+
+/* The last container, but something of it may still run: in the guest too it is deleted. */
+static void run_and_delete(struct daemon *d) {
+    struct later w = {0};
+    create(d);
+    start_wait(d, d->client, "", &w);
+    must(d, "Start", "");
+    mock_exit(the_agent(), 0, 5000000, false);
+    expect_exit(d, &w, 0);
+    must(d, "Delete", "");
+    assert_int_equal(sandbox_count(d->s.sb), 0);
+}
+
+static void test_deleted_in_guest(void **state) {
+    struct daemon *d = *state;
+    cleanup_json json_t *spec = oci_spec_default();
+    json_t *namespaces = json_object_get(json_object_get(spec, "linux"), "namespaces"), *v;
+    size_t i;
+    json_array_foreach(namespaces, i, v) {
+        if (strcmp(json_string_value(json_object_get(v, "type")), "pid") == 0) {
+            assert_int_equal(json_array_remove(namespaces, i), 0);
+            break;
+        }
+    }
+    assert_int_equal(json_object_set_new(json_object_get(spec, "process"), "terminal", json_false()), 0);
+    cleanup_free char *doc = json_text(spec, JSON_COMPACT);
+    tmpdir_write(d->dir, "bundle/config.json", doc);
+    run_and_delete(d);
+    assert_string_equal(the_agent()->last, "c1"); /* DeleteContainer */
 }
 
 /* Each fd goes where the order of the request says. */
@@ -495,6 +525,7 @@ int main(void) {
         TEST(test_boot_fails),
         TEST(test_agent_refuses),
         TEST(test_life),
+        TEST(test_deleted_in_guest),
         TEST(test_stdio),
         TEST(test_exec),
         TEST(test_exec_refused_fds),
