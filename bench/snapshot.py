@@ -106,7 +106,7 @@ def restore(name, container):
 
 def bench_calls(peer):
     """What does not take part is paused meanwhile: it shall not take CPU time from what is measured."""
-    ours, stopped, memory, ended = [], [], [], []
+    ours, unsynced, stopped, memory, ended = [], [], [], [], []
     theirs, synced, again, again_theirs = [], [], [], []
     for i in range(ROUNDS):
         if peer:
@@ -119,6 +119,9 @@ def bench_calls(peer):
         ours.append(took)
         stopped.append(said["stopped_time"] / 1000)
         memory.append(said["memory_bytes"] / 2**20)
+        os.sync()
+        unsynced.append(create(MEMORY, "unsynced", "--no-sync")[0])
+        stasis("snapshot", "rm", "unsynced", config=warm, stdout=subprocess.DEVNULL)
         stasis("pause", MEMORY)
         again.append(restore("full", f"again{i}"))
         stasis("resume", MEMORY)
@@ -128,6 +131,7 @@ def bench_calls(peer):
         stasis("delete", "--force", "toend", stderr=subprocess.DEVNULL)
         stasis("snapshot", "rm", "end", "full", config=warm, stdout=subprocess.DEVNULL)
     o = show("stasis snapshot create, the whole call", ours)
+    u = show("stasis snapshot create --no-sync", unsynced)
     show("stasis snapshot create --stop", ended)
     show("  the sandbox stood still, leave running", stopped)
     show("  memory that it holds", memory, "MiB")
@@ -137,8 +141,9 @@ def bench_calls(peer):
     t = show("runc checkpoint on the host", theirs)
     show("runc checkpoint and fsync of its images", synced)
     a = show("runc restore on the host, to first output", again_theirs)
-    ratio("snapshot / runc checkpoint", o, t, 1.0)
-    ratio("snapshot / runc checkpoint and fsync", o, statistics.median(synced), 1.0)
+    ratio("snapshot --no-sync / runc checkpoint, neither on the disk", u, t, 1.0)
+    ratio("snapshot / runc checkpoint and fsync, both on the disk", o, statistics.median(synced), 1.0)
+    ratio("snapshot, on the disk / runc checkpoint, not", o, t, 1.0)
     ratio("restore / runc restore", r, a, 1.0)
 
 

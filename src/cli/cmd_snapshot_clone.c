@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Copies, a few at a time. Each is made by a process of its own, so that they do not fall together; this one waits for
+ * Copies, many at a time. Each is made by a process of its own, so that they do not fall together; this one waits for
  * them and passes signals on.
  */
 #include <signal.h>
@@ -17,6 +17,8 @@
 #include "cli/snapshot_restore.h"
 
 #define CLONES_MAX 1024
+#define AT_ONCE_MIN 16
+#define AT_ONCE_PER_CPU 4
 
 struct options {
     const char *id, *prefix;
@@ -90,10 +92,10 @@ static unsigned reap(struct cli *cli, struct clone *clones, size_t n, size_t *ru
     return failed;
 }
 
-/* Making one keeps a CPU busy: more than there are would only be in each other's way. */
+/* Each has deadlines, which it would not meet with all the others beside it. */
 static size_t at_once(void) {
     long cpus = sysconf(_SC_NPROCESSORS_ONLN);
-    return (size_t)MAX(cpus, 1) + 1;
+    return (size_t)MAX(AT_ONCE_MIN, AT_ONCE_PER_CPU * cpus);
 }
 
 /* Makes them all; one that cannot even be begun, or a signal, is the end of beginning. Returns how many there are not.

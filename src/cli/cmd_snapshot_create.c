@@ -11,13 +11,15 @@
 #include "cli/snapshot_call.h"
 
 struct options {
-    bool stop, force, json, stats, quiet;
+    bool stop, force, no_sync, json, stats, quiet;
 };
 
 static const struct option_row rows[] = {
     OPTION(OPTION_FLAG, struct options, stop, "stop", 0, "end the sandbox; without it goes on"),
     OPTION(OPTION_FLAG, struct options, force, "force", 'f',
            "although deleted files of its root or volumes are open: they give errors in copies"),
+    OPTION(OPTION_FLAG, struct options, no_sync, "no-sync", 0,
+           "do not wait for the disk: after a crash of the host it may be damaged, which is found out"),
     OPTION(OPTION_FLAG, struct options, json, "json", 0, "print a JSON object"),
     OPTION(OPTION_FLAG, struct options, stats, "print-stats", 0, "as --json"),
     OPTION(OPTION_FLAG, struct options, quiet, "quiet", 'q', "print the name only"),
@@ -66,7 +68,9 @@ static int run(struct cli *cli, const void *values, int n_args, char **args, str
     struct progress progress = {0};
     struct config config;
     answer *a = NULL;
-    int r = id_validate("snapshot name", name, err);
+    int r = o->stop && o->no_sync
+                ? err_set(err, EINVAL, "--stop ends it only when it is on the disk: not with --no-sync")
+                : id_validate("snapshot name", name, err);
     if (r == 0)
         r = cli_load_config(cli, &config, err);
     if (r == 0)
@@ -74,7 +78,8 @@ static int run(struct cli *cli, const void *values, int n_args, char **args, str
     if (r == 0)
         r = lookup_connect(cli, &l, &s, err);
     if (r == 0) {
-        const struct snapshot_call c = {.store = config.snapshot_dir, .name = name, .stop = o->stop, .force = o->force};
+        const struct snapshot_call c = {
+            .store = config.snapshot_dir, .name = name, .stop = o->stop, .force = o->force, .no_sync = o->no_sync};
         progress_begin(&progress, s.event, what ? what : "saving");
         r = call_snapshot(&s, &c, config.checkpoint_timeout + config.rpc_timeout, &a, err);
         progress_end(&progress);

@@ -79,7 +79,7 @@ static int unpack(const struct job *j, const struct store *store, int fd, struct
     if (r == 0)
         r = check_name(store, name, err);
     if (r == 0)
-        r = store_commit(store, tmp, name, err);
+        r = store_commit(store, tmp, name, true, err);
     if (r < 0) {
         store_abort(store, tmp);
         return r;

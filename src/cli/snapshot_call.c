@@ -17,6 +17,7 @@ int call_snapshot(struct session *s, const struct snapshot_call *c, uint64_t tim
     req.name = TEXT(c->name);
     req.stop = c->stop;
     req.force = c->force;
+    req.no_sync = c->no_sync;
     return session_call(s, sandbox, "Snapshot", &req.base, NULL, 0, timeout, (ProtobufCMessage **)(void *)ret, err);
 }
 

@@ -14,7 +14,7 @@
 
 struct snapshot_call {
     const char *store, *name;
-    bool stop, force;
+    bool stop, force, no_sync;
 };
 int call_snapshot(struct session *s, const struct snapshot_call *c, uint64_t timeout,
                   Stasis__Sandbox__V1__SnapshotResponse **ret, struct err *err);

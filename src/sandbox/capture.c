@@ -34,7 +34,7 @@ struct capture {
     struct sandbox *sb;
     struct store store;
     char *name, *tmp;
-    bool stop, is_template;
+    bool stop, is_template, no_sync;
     bool frozen, stopped;
     int dir_fd, device_fd, memory_fd;
     struct manifest manifest;
@@ -203,10 +203,10 @@ static int commit_in_worker(void *arg, struct err *err) {
         r = err_errno(err, errno, "cannot write " MANIFEST_FILE);
     if (r == 0)
         r = manifest_write(c->dir_fd, &c->manifest, err);
-    return r == 0 ? store_commit(&c->store, c->tmp, c->name, err) : r;
+    return r == 0 ? store_commit(&c->store, c->tmp, c->name, !c->no_sync, err) : r;
 }
 
-/* Makes it durable and visible. */
+/* Makes it durable, unless nobody waits for that, and visible. */
 static void commit(struct capture *c) {
     struct err err = ERR_INIT;
     c->manifest.device_size = c->findings->device_size;
@@ -391,6 +391,8 @@ static int describe(struct capture *c, struct err *err) {
 
 int capture_start(struct sandbox *sb, const struct capture_spec *spec, capture_done_fn done, void *userdata,
                   struct err *err) {
+    if (spec->stop && spec->no_sync)
+        return err_set(err, EINVAL, "sandbox %s: it is not ended for a snapshot that may not be on the disk", sb->id);
     if (sb->capture)
         return err_set(err, EBUSY, "sandbox %s: a snapshot is under way", sb->id);
     if (!sb->agent || !ttrpc_client_is_ready(sb->agent))
@@ -406,6 +408,7 @@ int capture_start(struct sandbox *sb, const struct capture_spec *spec, capture_d
                           .name = strdup(spec->name),
                           .stop = spec->stop,
                           .is_template = spec->is_template,
+                          .no_sync = spec->no_sync,
                           .dir_fd = -1,
                           .device_fd = -1,
                           .memory_fd = -1,

@@ -24,8 +24,9 @@
 struct capture_spec {
     const char *store; /* directory; absolute; made if need be */
     const char *name;
-    bool stop;  /* end the sandbox */
-    bool force; /* although deleted files are open */
+    bool stop;    /* end the sandbox */
+    bool force;   /* although deleted files are open */
+    bool no_sync; /* do not wait for the disk: a host that crashes may leave a damaged one, which its digests show */
     bool is_template;
 };
 
@@ -39,7 +40,7 @@ struct capture_outcome {
 typedef void (*capture_done_fn)(void *userdata, const struct capture_outcome *outcome, const struct err *err);
 
 /* Of a sandbox whose agent is there. -EBUSY when one is under way or a container is in the middle of an operation;
- * -EEXIST when the name is taken. */
+ * -EEXIST when the name is taken; -EINVAL for stop with no_sync: what is ended has to be on the disk. */
 int capture_start(struct sandbox *sb, const struct capture_spec *spec, capture_done_fn done, void *userdata,
                   struct err *err);
 

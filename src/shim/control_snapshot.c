@@ -62,7 +62,8 @@ void service_handle_snapshot(struct ttrpc_request *req, const ProtobufCMessage *
     const Stasis__Sandbox__V1__SnapshotRequest *in = (const void *)msg;
     struct call *c = call_new(userdata, req);
     struct err err = ERR_INIT;
-    struct capture_spec spec = {.store = in->store, .name = in->name, .stop = in->stop, .force = in->force};
+    struct capture_spec spec = {
+        .store = in->store, .name = in->name, .stop = in->stop, .force = in->force, .no_sync = in->no_sync};
     if (!c)
         return;
     int r = check_store(in->store, in->name, &err);

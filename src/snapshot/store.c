@@ -165,7 +165,7 @@ int store_begin(const struct store *s, const char *name, int *ret_fd, char **ret
     return lock < 0 ? lock : make_temp(s, name, ret_fd, ret_tmp, err);
 }
 
-int store_commit(const struct store *s, const char *tmp, const char *name, struct err *err) {
+int store_commit(const struct store *s, const char *tmp, const char *name, bool sync, struct err *err) {
     int r = check_name(name, err);
     if (r < 0)
         return r;
@@ -175,7 +175,7 @@ int store_commit(const struct store *s, const char *tmp, const char *name, struc
      * and waits for the disk, and the file system's journal with the names in them. It tells of a write that failed in
      * the background if that was after the fd was opened; so it is the store's, which was open before the first write.
      */
-    if (FAULT(SNAPSHOT_SYNC) || syncfs(s->fd) < 0)
+    if (sync && (FAULT(SNAPSHOT_SYNC) || syncfs(s->fd) < 0))
         return err_errno(err, errno, "cannot write %s/%s to the disk", s->dir, tmp);
     if (FAULT(SNAPSHOT_RENAME) || renameat2(s->fd, tmp, s->fd, name, RENAME_NOREPLACE) < 0) {
         if (errno == EEXIST)
@@ -183,7 +183,7 @@ int store_commit(const struct store *s, const char *tmp, const char *name, struc
         return err_errno(err, errno, "cannot rename %s/%s to %s", s->dir, tmp, name);
     }
     /* The new name is the one thing that was changed since. */
-    if (FAULT(SNAPSHOT_SYNC_NAME) || fsync(s->fd) < 0) {
+    if (sync && (FAULT(SNAPSHOT_SYNC_NAME) || fsync(s->fd) < 0)) {
         int code = errno;
         (void)renameat2(s->fd, name, s->fd, tmp, RENAME_NOREPLACE); /* what is called failed is not there */
         return err_errno(err, code, "cannot write %s to the disk", s->dir);

@@ -36,8 +36,8 @@ void store_close(struct store *s); /* accepts a zeroed one with fd -1 or 0 */
  * leftovers of others; a failure of that is logged. */
 int store_begin(const struct store *s, const char *name, int *ret_fd, char **ret_tmp, struct err *err);
 
-/* Syncs everything in it, renames it to its name (-EEXIST, without replacing), syncs the store. Blocks. */
-int store_commit(const struct store *s, const char *tmp, const char *name, struct err *err);
+/* Syncs everything in it (if sync), renames it to its name (-EEXIST, without replacing), syncs the store. Blocks. */
+int store_commit(const struct store *s, const char *tmp, const char *name, bool sync, struct err *err);
 
 /* Throws an unfinished one away; a failure is logged. */
 void store_abort(const struct store *s, const char *tmp);

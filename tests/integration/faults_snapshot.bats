@@ -127,6 +127,22 @@ nothing_of() {
     done
 }
 
+@test "--no-sync does not wait for the disk, and is whole; never for a sandbox that it ends" {
+    local point
+    for point in snapshot.sync snapshot.sync-name; do
+        fault "$point" EIO
+        snapshot create --quiet --no-sync s1 x
+        snapshot verify x
+        store_is x
+        snapshot rm x
+        undisturbed s1
+    done
+    no_fault
+    says snapshot create --stop --no-sync s1 x -- "--stop" "--no-sync"
+    store_is
+    undisturbed s1
+}
+
 @test "the processes that copy and complete it are killed: said, undone, and the source goes on" {
     fault snapshot.copy kill
     says snapshot create s1 x -- "copying the memory" "signal 9"

@@ -112,7 +112,7 @@ static inline void snapshot_make(const char *store_dir, const char *name, const 
         fail_msg("%s", err.msg);
     if (r->imported)
         fill_file(dir, SNAPSHOT_IMPORTED, "");
-    if (store_commit(&store, tmp, name, &err) < 0)
+    if (store_commit(&store, tmp, name, true, &err) < 0)
         fail_msg("%s", err.msg);
     manifest_clear(&m);
     store_close(&store);

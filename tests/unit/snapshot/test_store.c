@@ -36,7 +36,7 @@ static void make(const struct store *s, const char *name) {
     cleanup_fd int fd = -1;
     assert_int_equal(store_begin(s, name, &fd, &tmp, &e), 0);
     put_file(fd, "manifest.json");
-    assert_int_equal(store_commit(s, tmp, name, &e), 0);
+    assert_int_equal(store_commit(s, tmp, name, true, &e), 0);
 }
 
 /* All names in the store, hidden ones too. */
@@ -107,7 +107,7 @@ static void names_are_checked(void **state) {
         int fd = -1;
         char *tmp = NULL;
         assert_int_equal(store_begin(&s, bad[i], &fd, &tmp, &e), -EINVAL);
-        assert_int_equal(store_commit(&s, ".new-a-123456", bad[i], &e), -EINVAL);
+        assert_int_equal(store_commit(&s, ".new-a-123456", bad[i], true, &e), -EINVAL);
         assert_int_equal(store_use(&s, bad[i], &fd, &e), -EINVAL);
         assert_int_equal(store_remove(&s, bad[i], &e), -EINVAL);
         assert_int_equal(fd, -1);
@@ -116,7 +116,7 @@ static void names_are_checked(void **state) {
     assert_int_equal(entries(&s), 0);
     make(&s, "a");
     struct err e = ERR_INIT;
-    assert_int_equal(store_commit(&s, "a", "b", &e), -EINVAL);
+    assert_int_equal(store_commit(&s, "a", "b", true, &e), -EINVAL);
     store_abort(&s, "a");
     assert_true(there(&s, "a"));
 }
@@ -136,7 +136,7 @@ static void one_is_visible_when_it_is_whole(void **state) {
     assert_int_equal(names.n, 0);
     assert_int_equal(store_use(&s, "one", &used, &e), -ENOENT);
     assert_non_null(strstr(e.msg, "there is no snapshot one in "));
-    assert_int_equal(store_commit(&s, tmp, "one", &e), 0);
+    assert_int_equal(store_commit(&s, tmp, "one", true, &e), 0);
     /* The maker still holds it. */
     assert_int_equal(store_remove(&s, "one", &e), -EBUSY);
     assert_int_equal(store_use(&s, "one", &used, &e), -EBUSY);
@@ -159,7 +159,7 @@ static void abort_leaves_nothing(void **state) {
     store_abort(&s, tmp);
     assert_int_equal(entries(&s), 0);
     store_abort(&s, tmp);
-    assert_int_equal(store_commit(&s, tmp, "one", &e), -ENOENT);
+    assert_int_equal(store_commit(&s, tmp, "one", true, &e), -ENOENT);
 }
 
 static void names_are_taken_once(void **state) {
@@ -170,8 +170,8 @@ static void names_are_taken_once(void **state) {
     cleanup_fd int fd1 = -1, fd2 = -1, fd3 = -1;
     assert_int_equal(store_begin(&s, "one", &fd1, &first, &e), 0);
     assert_int_equal(store_begin(&s, "one", &fd2, &second, &e), 0);
-    assert_int_equal(store_commit(&s, second, "one", &e), 0);
-    assert_int_equal(store_commit(&s, first, "one", &e), -EEXIST);
+    assert_int_equal(store_commit(&s, second, "one", true, &e), 0);
+    assert_int_equal(store_commit(&s, first, "one", true, &e), -EEXIST);
     assert_non_null(strstr(e.msg, "there is a snapshot one in "));
     assert_true(there(&s, first));
     assert_int_equal(store_begin(&s, "one", &fd3, &third, &e), -EEXIST);
