@@ -3,16 +3,21 @@
 
 #include <endian.h>
 #include <fcntl.h>
+#include <linux/userfaultfd.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <xxhash.h>
+
+#include "base/fd.h"
 
 #define CHUNK_PAGES (MEMORY_CHUNK / MEMORY_PAGE)
 
@@ -45,6 +50,9 @@ struct job {
     uint8_t *buffer;    /* a chunk, owned */
     XXH3_state_t *hash; /* owned */
     struct run *run;    /* owned */
+    /* Of this process, for loading. */
+    int uffd;     /* -1: none */
+    uint8_t *map; /* of `out`, registered; NULL: none */
     struct extent extent;
 };
 
@@ -177,6 +185,57 @@ static int write_in_turn(struct job *j, const uint8_t *from, uint64_t at, size_t
     return r;
 }
 
+static void close_copier(struct job *j) {
+    if (j->map)
+        munmap(j->map, j->image->size);
+    j->map = NULL;
+    j->uffd = fd_close(j->uffd);
+}
+
+/* A context belongs to one process: each opens its own. */
+static void open_copier(struct job *j) {
+    struct uffdio_api api = {.api = UFFD_API};
+    j->uffd = -1;
+    j->map = NULL;
+    if (!j->check || j->out < 0)
+        return;
+    j->uffd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
+    void *map = j->uffd < 0 ? MAP_FAILED : mmap(NULL, j->image->size, PROT_READ | PROT_WRITE, MAP_SHARED, j->out, 0);
+    if (map != MAP_FAILED)
+        j->map = map;
+    struct uffdio_register range = {.range = {.start = (uintptr_t)j->map, .len = j->image->size},
+                                    .mode = UFFDIO_REGISTER_MODE_MISSING};
+    if (!j->map || ioctl(j->uffd, UFFDIO_API, &api) < 0 || ioctl(j->uffd, UFFDIO_REGISTER, &range) < 0)
+        close_copier(j);
+}
+
+/* Puts the bytes where nothing is yet, and those in the place of a page that is there. */
+static int copy_in(struct job *j, const uint8_t *from, uint64_t at, size_t len, struct err *err) {
+    while (len) {
+        struct uffdio_copy copy = {.dst = (uintptr_t)j->map + at, .src = (uintptr_t)from, .len = len};
+        int code = ioctl(j->uffd, UFFDIO_COPY, &copy) < 0 ? errno : 0;
+        size_t n = copy.copy > 0 ? (size_t)copy.copy : 0;
+        if (code == EEXIST) {
+            int r = write_in_turn(j, from, at, MEMORY_PAGE, err);
+            if (r < 0)
+                return r;
+            n = MEMORY_PAGE;
+        } else if (code && !(code == EAGAIN && n)) {
+            return failed(code, at, "write", err);
+        }
+        from += n;
+        at += n;
+        len -= n;
+    }
+    return 0;
+}
+
+static int write_run(struct job *j, const uint8_t *from, uint64_t at, size_t len, struct err *err) {
+    if (j->out < 0)
+        return 0;
+    return j->map ? copy_in(j, from, at, len, err) : write_in_turn(j, from, at, len, err);
+}
+
 /* Hashes and writes the runs of a chunk. */
 static int put_chunk(struct job *j, uint64_t at, uint64_t pages, struct memory_segment *s, struct err *err) {
     for (unsigned i = 0; i < CHUNK_PAGES;) {
@@ -193,7 +252,7 @@ static int put_chunk(struct job *j, uint64_t at, uint64_t pages, struct memory_s
         (void)XXH3_128bits_update(j->hash, head, sizeof(head));
         (void)XXH3_128bits_update(j->hash, bytes, len);
         s->data += len;
-        int r = j->out >= 0 ? write_in_turn(j, bytes, start, len, err) : 0;
+        int r = write_run(j, bytes, start, len, err);
         if (r < 0)
             return r;
     }
@@ -235,6 +294,7 @@ static int do_segment(struct job *j, uint32_t index, struct err *err) {
 /* One process's part: segments until there are none or somebody failed. */
 static void work(struct job *j) {
     struct err err = ERR_INIT;
+    open_copier(j);
     while (!atomic_load(&j->run->failed)) {
         unsigned i = atomic_fetch_add(&j->run->next, 1);
         if (i >= j->image->n)
@@ -245,6 +305,7 @@ static void work(struct job *j) {
             break;
         }
     }
+    close_copier(j);
     atomic_fetch_add(&j->run->finished, 1);
 }
 

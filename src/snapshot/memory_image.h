@@ -14,9 +14,11 @@
  * memory; a SHA-256 takes more time than all the rest of the copy, and whoever can write the image can write its
  * digests too (docs/security.md).
  *
- * Bytes go through a buffer of one chunk, which stays in the CPU's cache (pread, hash, pwrite). Mapping source or
- * target is no faster (bench/memory_image.c), and a disk's error would be a SIGBUS instead of an error. The kernel lets
- * one process at a time write to a file; the others would spin for their turn, and sleep instead.
+ * Bytes go through a buffer of one chunk, which stays in the CPU's cache (pread, hash, pwrite). Mapping the source is
+ * no faster (bench/memory_image.c), and a disk's error would be a SIGBUS instead of an error. The kernel lets one
+ * process at a time write to a file; the others would spin for their turn, and sleep instead. Into a memfd there is a
+ * way beside that, for all at once: each process registers its mapping with userfaultfd(2), and UFFDIO_COPY puts a
+ * buffer where no page is yet. Where that is not to be had, or a page is there already, it is written.
  */
 #pragma once
 

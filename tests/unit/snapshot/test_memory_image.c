@@ -149,6 +149,22 @@ static void goes_there_and_back(void **state) {
     }
 }
 
+/* Somebody who shares the target looked at it meanwhile; and one that userfaultfd(2) knows nothing of. */
+static void the_target_has_pages_or_is_no_memfd(void **state) {
+    struct tmpdir *t = *state;
+    struct err e = ERR_INIT;
+    cleanup_fd int memory = mixed_memory(), file = new_file(t, "f"), back = new_memory(MIXED_SIZE);
+    cleanup_fd int other = new_file(t, "other");
+    cleanup_memory_image struct memory_image *m = image_of(memory, file, 2);
+    for (uint64_t at = 0; at < 4 * SEG; at += SEG / 4)
+        put_zeros(back, at, 2 * PAGE);
+    assert_int_equal(memory_image_load(file, m, back, 2, &e), 0);
+    assert_same(memory, back, MIXED_SIZE);
+    assert_int_equal(ftruncate(other, MIXED_SIZE), 0);
+    assert_int_equal(memory_image_load(file, m, other, 2, &e), 0);
+    assert_same(memory, other, MIXED_SIZE);
+}
+
 static void empty_memory_is_all_hole(void **state) {
     struct tmpdir *t = *state;
     struct err e = ERR_INIT;
@@ -514,6 +530,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(new_checks_the_size),
         WITH_DIR(goes_there_and_back),
+        WITH_DIR(the_target_has_pages_or_is_no_memfd),
         WITH_DIR(empty_memory_is_all_hole),
         WITH_DIR(digest_is_what_the_header_says),
         WITH_DIR(layout_of_the_file_does_not_matter),
