@@ -90,12 +90,13 @@ def create(container, name, *more):
     return (time.monotonic() - begin) * 1000, json.loads(got.stdout)
 
 
-def restore(name, container):
-    """Milliseconds to the first output."""
+def restore(name, container, copy=True):
+    """Milliseconds to the first output. A copy has an identity of its own, and the id; else that is the one it had."""
     drain = Drain()
+    more = ["--id", container] if copy else []
     begin = time.monotonic()
-    p = subprocess.Popen([STASIS, "--root", root, "--config", warm, "snapshot", "restore", "--attach", "--id", container,
-                          name], stdin=subprocess.DEVNULL, stdout=drain.writer)
+    p = subprocess.Popen([STASIS, "--root", root, "--config", warm, "snapshot", "restore", "--attach", *more, name],
+                         stdin=subprocess.DEVNULL, stdout=drain.writer)
     drain.first()
     took = time.monotonic() - begin
     drain.rest()
@@ -106,7 +107,7 @@ def restore(name, container):
 
 def bench_calls(peer):
     """What does not take part is paused meanwhile: it shall not take CPU time from what is measured."""
-    ours, unsynced, stopped, memory, ended = [], [], [], [], []
+    ours, unsynced, stopped, memory, ended, back = [], [], [], [], [], []
     theirs, synced, again, again_theirs = [], [], [], []
     for i in range(ROUNDS):
         if peer:
@@ -129,13 +130,17 @@ def bench_calls(peer):
         stasis("snapshot", "clone", "--id", "toend", "full", config=warm, stdout=subprocess.DEVNULL)
         ended.append(create("toend", "end", "--stop")[0])
         stasis("delete", "--force", "toend", stderr=subprocess.DEVNULL)
+        stasis("pause", MEMORY)
+        back.append(restore("end", "toend", copy=False))
+        stasis("resume", MEMORY)
         stasis("snapshot", "rm", "end", "full", config=warm, stdout=subprocess.DEVNULL)
     o = show("stasis snapshot create, the whole call", ours)
     u = show("stasis snapshot create --no-sync", unsynced)
     show("stasis snapshot create --stop", ended)
     show("  the sandbox stood still, leave running", stopped)
     show("  memory that it holds", memory, "MiB")
-    r = show("stasis snapshot restore, to first output", again)
+    r = show("stasis snapshot restore, to first output", back)
+    show("  as a copy beside the source", again)
     if not peer:
         return
     t = show("runc checkpoint on the host", theirs)

@@ -15,7 +15,11 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#if __has_include(<xxh_x86dispatch.h>)
+#include <xxh_x86dispatch.h> /* the widest instructions that this CPU has */
+#else
 #include <xxhash.h>
+#endif
 
 #include "base/fd.h"
 
