@@ -26,8 +26,9 @@
 /* Before the first event loop: lets libsystemd read, once and for all, an id that is not the kernel's. */
 int boot_id_keep_unread(struct err *err);
 
-/* Draws a new one, and lays it over the kernel's in the guest itself and in all containers. For a child process: it
- * changes its mount namespace. */
+/* Draws a new one, and lays it over the kernel's in the guest itself and in all containers. Is in their mount
+ * namespaces meanwhile, for which the caller may share its root with nobody (unshare(CLONE_FS)); after an error perhaps
+ * for good. */
 int boot_id_renew(const struct agent *a, struct err *err);
 
 /* If the guest has a boot id of its own: lays it in, or takes it from, all mount namespaces of one container, in a

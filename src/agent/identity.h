@@ -29,6 +29,6 @@ int identity_uuid(char ret[IDENTITY_UUID_LEN + 1], struct err *err);
  * with 32 hexadecimal digits. 1: written; 0: there is none, or it cannot be written, which is logged with `who`. */
 int identity_machine_id(int root, const char *who, struct err *err);
 
-/* New machine ids for all containers, and host names for those named. For a child process: it changes its namespaces.
- */
+/* New machine ids for all containers, and host names for those named. Is in their uts namespaces meanwhile; after an
+ * error perhaps for good. */
 int identity_renew(const struct agent *a, const struct identity_name *names, size_t n, struct err *err);

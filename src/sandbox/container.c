@@ -98,8 +98,7 @@ static void create_failed(struct container *c, const struct err *err) {
     op.done(op.userdata, &e);
 }
 
-/* Who stood for it on the host was killed before there was anything in the guest that could be killed with it. */
-static int still_wanted(const struct container *c, struct err *err) {
+int container_still_wanted(const struct container *c, struct err *err) {
     return process_host_is_gone(c->init) ? err_set(err, ECANCELED, "container %s: pid %d, which stood for it, is gone",
                                                    c->id, (int)process_host_pid(c->init))
                                          : 0;
@@ -113,7 +112,7 @@ static void on_agent_created(void *userdata, ProtobufCMessage **reply, const str
     }
     const Stasis__Agent__V1__CreateContainerResponse *r = (const void *)*reply;
     struct err e = ERR_INIT;
-    if (still_wanted(c, &e) < 0 || process_watch(c->init, r->pid, &e) < 0) {
+    if (container_still_wanted(c, &e) < 0 || process_watch(c->init, r->pid, &e) < 0) {
         create_failed(c, &e);
         return;
     }
@@ -141,7 +140,7 @@ void container_create_request(const struct container *c, char *text, Stasis__Age
 static void create_in_guest(struct container *c) {
     struct err err = ERR_INIT;
     if (c->restore) { /* Start makes it, out of the images */
-        if (still_wanted(c, &err) < 0)
+        if (container_still_wanted(c, &err) < 0)
             create_failed(c, &err);
         else
             container_finish(c, CONTAINER_CREATED, NULL);
@@ -181,7 +180,7 @@ static void on_vm_ready(void *userdata, const struct err *err) {
     struct err e = ERR_INIT;
     if (err)
         create_failed(c, err);
-    else if (still_wanted(c, &e) < 0 || run_hooks(c, "prestart", on_prestart_done, &e) < 0)
+    else if (container_still_wanted(c, &e) < 0 || run_hooks(c, "prestart", on_prestart_done, &e) < 0)
         create_failed(c, &e);
 }
 
@@ -282,6 +281,8 @@ static void on_poststart_done(void *userdata, const struct err *err) {
 void container_started(struct container *c, const struct err *err) {
     if (err) {
         (void)process_move(c->init, PROCESS_CREATED, NULL);
+        if (c->restore && process_host_is_gone(c->init))
+            process_lost(c->init); /* nobody will start it again */
         container_finish(c, CONTAINER_CREATED, err);
         return;
     }
@@ -295,7 +296,10 @@ void container_started(struct container *c, const struct err *err) {
 
 static void on_started(void *userdata, ProtobufCMessage **reply, const struct err *err) {
     (void)reply;
-    container_started(userdata, err);
+    struct container *c = userdata;
+    if (err && err->code == ETIMEDOUT) /* it may run, now or later, and was said not to */
+        sandbox_kill_quietly(c->sb, c->init);
+    container_started(c, err);
 }
 
 static int call_agent(struct container *c, const char *method, ttrpc_reply_fn fn, struct err *err) {

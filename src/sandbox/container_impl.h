@@ -59,6 +59,10 @@ void container_finish(struct container *c, enum container_state to, const struct
  * nevertheless: the one that undoes it, "Pause" or "Resume", is sent behind it. */
 void container_undo_late(struct container *c, const char *method, const struct err *err);
 
+/* -ECANCELED when who stood for it on the host was killed before there was anything in the guest to be killed with it.
+ */
+int container_still_wanted(const struct container *c, struct err *err);
+
 /* The answer to Start, or to the restore in its place: goes on with the hooks, or back. */
 void container_started(struct container *c, const struct err *err);
 

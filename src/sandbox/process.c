@@ -133,7 +133,9 @@ static int on_host_gone(sd_event_source *source, int fd, uint32_t revents, void 
     if (p->gone)
         return 0;
     log_info("process %s: pid %d, which stood for it on the host, is gone; killing it", name_of(p), (int)p->host_pid);
-    sandbox_kill_quietly(p->sb, p);
+    bool is_init = p->container && *p->exec_id == '\0';
+    if (!is_init || !container_kill_unrestored(p->container))
+        sandbox_kill_quietly(p->sb, p);
     return 0;
 }
 

@@ -95,7 +95,7 @@ static void on_collected(void *userdata, const struct err *err) {
 /* The agent may have got further than its answer, or than we. */
 static void undo_in_guest(const struct container *c) {
     Stasis__Agent__V1__ContainerRequest req = STASIS__AGENT__V1__CONTAINER_REQUEST__INIT;
-    req.id = c->id;
+    req.id = c->guest_id;
     if (sandbox_get_state(c->sb) == SANDBOX_READY)
         (void)sandbox_call(c->sb, "DeleteContainer", &req.base, call_ignore, NULL, NULL, NULL);
 }
@@ -115,7 +115,7 @@ static void on_restored(void *userdata, ProtobufCMessage **reply, const struct e
         const Stasis__Agent__V1__CreateContainerResponse *r = (const void *)*reply;
         if (FAULT(RESTORE_WATCH))
             err_errno(&re->failure, errno, "cannot watch process %u", r->pid);
-        else if (process_watch(c->init, r->pid, &e) < 0)
+        else if (container_still_wanted(c, &e) < 0 || process_watch(c->init, r->pid, &e) < 0)
             re->failure = e;
     }
     if (re->failure.code)

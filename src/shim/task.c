@@ -190,7 +190,7 @@ static void on_process_exit(void *userdata, const struct process_exit *ex) {
     Containerd__Task__V2__WaitResponse out = CONTAINERD__TASK__V2__WAIT_RESPONSE__INIT;
     out.exit_status = ex->status;
     out.exited_at = &ts;
-    if (!c->s->namespace && sandbox_death_cause(c->s->sb))
+    if (sandbox_death_cause(c->s->sb))
         out.vm_death = (char *)(uintptr_t)sandbox_death_cause(c->s->sb);
     task_call_reply(c, &out.base);
 }

@@ -64,6 +64,18 @@ stalled() {
     goes_on
 }
 
+@test "start: what may run, and was said not to, is killed" {
+    bundle c2
+    args c2 sleep 1000
+    stasis create --bundle "$T/c2" c2 >"$T/c2.out" 2>&1 </dev/null
+    local first=$QEMU
+    QEMU=$(jq .stasis.qemuPid "$R/c2/state.json")
+    stalled start c2
+    wait_until 60 status_is c2 stopped
+    stasis delete c2
+    QEMU=$first
+}
+
 @test "exec: it does not run on, and its place is free" {
     no_sleep() { ! stasis exec c1 ps | grep -q 'sleep 1000'; }
     stalled exec c1 sleep 1000

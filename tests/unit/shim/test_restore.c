@@ -2,6 +2,10 @@
 /* Create with a checkpoint, and the Start that makes the container of it. Needs root: the share is mounted for real. */
 #include "checkpoints.h"
 
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+
 typedef Containerd__Task__V2__CreateTaskRequest CreateRequest;
 
 static bool guest_can_write(const char *dir) {
@@ -269,6 +273,71 @@ static void test_end_while_busy(void **state) {
     assert_true(is_there(d, "ck/inventory.img"));
 }
 
+static pid_t create_for(struct daemon *d) {
+    uint8_t buf[64];
+    any_t any = CONTAINERD__TASK__V2__ANY__INIT;
+    Stasis__Sandbox__V1__CreateOptions o = STASIS__SANDBOX__V1__CREATE_OPTIONS__INIT;
+    CreateRequest req = restore_request(d);
+    pid_t pid = fork();
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        for (;;)
+            pause();
+    }
+    assert_true(pid > 0);
+    o.init_pid = (uint32_t)pid;
+    any.type_url = text("stasis.sandbox.v1.CreateOptions");
+    any.value.data = buf;
+    any.value.len = stasis__sandbox__v1__create_options__pack(&o, buf);
+    req.options = &any;
+    if (daemon_call(d, "Create", &req.base, NULL) < 0)
+        fail_msg("%s", d->err.msg);
+    return pid;
+}
+
+static void end(pid_t pid) {
+    assert_int_equal(kill(pid, SIGKILL), 0);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+}
+
+static enum container_state state_of(const struct daemon *d) {
+    return container_get_state(sandbox_find(d->s.sb, "c1"));
+}
+
+/* Who stands for it on the host is killed: before its Start, and while it is restored. It counts as killed with it. */
+static void test_nobody_stands_for_it(void **state) {
+    struct daemon *d = *state;
+    struct later w = {0};
+    write_checkpoint(d, "ck", NULL);
+    pid_t pid = create_for(d);
+    start_wait(d, d->client, "", &w);
+    end(pid);
+    expect_exit(d, &w, 137);
+    assert_int_equal(state_of(d), CONTAINER_STOPPED);
+    assert_int_equal(simple(d, "Start", ""), -EBUSY);
+    assert_string_equal(the_agent()->trace, "");
+    must(d, "Delete", "");
+}
+
+static void test_nobody_waits_for_it(void **state) {
+    struct daemon *d = *state;
+    struct later l, w = {0};
+    write_checkpoint(d, "ck", NULL);
+    pid_t pid = create_for(d);
+    start_wait(d, d->client, "", &w);
+    start_held(d, &l);
+    end(pid);
+    RUN_UNTIL(d->event, the_agent()->n_signals == 1); /* which finds nothing there yet */
+    mock_answer_restore(TAKE_PTR(the_agent()->kept_criu));
+    RUN_UNTIL(d->event, l.n);
+    ASSERT_SAYS(&l.err, "which stood for it, is gone");
+    expect_exit(d, &w, 137);
+    assert_int_equal(state_of(d), CONTAINER_STOPPED);
+    assert_string_equal(the_agent()->last, "c1"); /* DeleteContainer */
+    assert_clean(d);
+    must(d, "Delete", "");
+}
+
 /* What was restored can be dumped again. */
 static void test_next_generation(void **state) {
     struct daemon *d = *state;
@@ -315,10 +384,20 @@ int main(void) {
     if (!own_mounts())
         return EXIT_SKIPPED;
     const struct CMUnitTest tests[] = {
-        TEST(test_restore),        TEST(test_cli_options),     TEST(test_create_refused),
-        TEST(test_agent_fails),    TEST(test_second_try),      TEST(test_checkpoint_goes),
-        TEST(test_disabled),       TEST(test_vm_dies),         TEST(test_races),
-        TEST(test_end_while_busy), TEST(test_next_generation), TEST(test_kill_what_is_not_there),
+        TEST(test_restore),
+        TEST(test_cli_options),
+        TEST(test_create_refused),
+        TEST(test_agent_fails),
+        TEST(test_second_try),
+        TEST(test_checkpoint_goes),
+        TEST(test_disabled),
+        TEST(test_vm_dies),
+        TEST(test_races),
+        TEST(test_end_while_busy),
+        TEST(test_nobody_stands_for_it),
+        TEST(test_nobody_waits_for_it),
+        TEST(test_next_generation),
+        TEST(test_kill_what_is_not_there),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
