@@ -231,6 +231,15 @@ static void clones_side_by_side(void **state) {
         assert_true(STATUS_IS(p, id, "running"));
         assert_non_null(strstr(text, "new_identity=true"));
     }
+    /* More than are made at a time. */
+    long at_a_time = MAX(16, 4 * sysconf(_SC_NPROCESSORS_ONLN));
+    cleanup_free char *number = str_printf("%ld", at_a_time + 2), *last = str_printf("many-%ld", at_a_time + 2);
+    RUN(p, NULL, 0, NULL, NULL, "--config", a.config, "snapshot", "clone", "-n", number, "--prefix", "many", "first");
+    assert_true(STATUS_IS(p, last, "running"));
+    for (long i = 1; i <= at_a_time + 2; i++) {
+        cleanup_free char *id = str_printf("many-%ld", i);
+        RUN(p, NULL, 0, "", NULL, "delete", "--force", id);
+    }
     /* One is taken: the other is made all the same. */
     RUN(p, NULL, 0, "", NULL, "delete", "--force", "first-2");
     RUN(p, NULL, 1, "first-2\n", "1 of 2 clones of first could not be made; the others run", "--config", a.config,
