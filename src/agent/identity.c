@@ -52,11 +52,6 @@ static int draw(uint8_t bytes[16], struct err *err) {
     return 0;
 }
 
-static void format_hex(const uint8_t *bytes, size_t n, char *ret) {
-    for (size_t i = 0; i < n; i++)
-        snprintf(ret + 2 * i, 3, "%02x", bytes[i]);
-}
-
 int identity_uuid(char ret[IDENTITY_UUID_LEN + 1], struct err *err) {
     static const size_t groups[] = {4, 2, 2, 2, 6};
     uint8_t bytes[16];
@@ -65,7 +60,7 @@ int identity_uuid(char ret[IDENTITY_UUID_LEN + 1], struct err *err) {
         return r;
     const uint8_t *from = bytes;
     for (size_t i = 0; i < ARRAY_SIZE(groups); i++) {
-        format_hex(from, groups[i], ret);
+        hex_format(from, groups[i], ret);
         from += groups[i];
         ret += 2 * groups[i];
         *ret++ = i + 1 < ARRAY_SIZE(groups) ? '-' : '\0';
@@ -113,7 +108,7 @@ static int write_machine_id(int fd, const char *who, struct err *err) {
     int r = draw(bytes, err);
     if (r < 0)
         return r;
-    format_hex(bytes, sizeof(bytes), text);
+    hex_format(bytes, sizeof(bytes), text);
     if (pwrite(out, text, MACHINE_ID_LEN, 0) != MACHINE_ID_LEN)
         return err_errno(err, errno, "%s: cannot write /" MACHINE_ID_PATH, who);
     return 1;

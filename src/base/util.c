@@ -200,6 +200,16 @@ static bool is_control(const char *s, size_t n) {
     return n == 1 ? c[0] < 0x20 || c[0] == 0x7f : n == 2 && c[0] == 0xc2 && c[1] < 0xa0;
 }
 
+void hex_format(const void *bytes, size_t n, char *ret) {
+    static const char digits[] = "0123456789abcdef";
+    const uint8_t *b = bytes;
+    for (size_t i = 0; i < n; i++) {
+        *ret++ = digits[b[i] >> 4];
+        *ret++ = digits[b[i] & 15];
+    }
+    *ret = '\0';
+}
+
 void str_printable(char *s, const char *keep) {
     size_t n;
     for (size_t left = strlen(s); left > 0; s += n, left -= n) {

@@ -85,6 +85,9 @@ int parse_signal(const char *s);
 /* True if s is well-formed UTF-8 of len bytes without NUL. */
 bool utf8_valid(const char *s, size_t len);
 
+/* Lower-case hexadecimal digits; ret has room for 2 * n + 1 bytes. */
+void hex_format(const void *bytes, size_t n, char *ret);
+
 /* Makes text that a peer chose fit for logs, terminals and protobuf strings, in place and without changing its length:
  * control characters (those of UTF-8 above U+007F too) and bytes that are no UTF-8 become '?', but for the control
  * characters in keep ("" or "\n\t"). */

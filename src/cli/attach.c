@@ -81,11 +81,8 @@ static const struct pump_ops output_ops = {.done = on_output_done};
 static void take_exit(struct attach *a, const Containerd__Task__V2__WaitResponse *r) {
     a->status = r->exit_status;
     if (a->status == MONITOR_LOST && *r->vm_death) {
-        cleanup_free char *tail = sandbox_dir_log_tail(a->session->dir);
         err_set(&a->vm_death, ECONNRESET, "the virtual machine of %s died: %s", a->session->dir->id, r->vm_death);
-        if (tail && *tail)
-            err_append(&a->vm_death, "; the last lines of %s/%s/log:\n%s", a->session->dir->root, a->session->dir->id,
-                       tail);
+        sandbox_dir_add_log_tail(a->session->dir, &a->vm_death);
     }
 }
 

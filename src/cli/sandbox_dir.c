@@ -110,10 +110,8 @@ int sandbox_dir_remove(const struct sandbox_dir *d, struct err *err) {
 }
 
 char *sandbox_dir_log_tail(const struct sandbox_dir *d) {
-    cleanup_free char *path = sandbox_dir_path(d);
-    cleanup_free char *file = path ? path_join(path, LOG_NAME) : NULL;
     cleanup_free char *text = NULL;
-    if (!file || file_read_at(AT_FDCWD, file, LOG_READ_MAX, &text, NULL, NULL) < 0)
+    if (file_read_at(d->fd, LOG_NAME, LOG_READ_MAX, &text, NULL, NULL) < 0)
         return strdup("");
     char *end = text + strlen(text);
     while (end > text && end[-1] == '\n')
@@ -123,6 +121,12 @@ char *sandbox_dir_log_tail(const struct sandbox_dir *d) {
         if (start[-1] == '\n' && ++lines == LOG_TAIL_LINES)
             break;
     return strdup(start);
+}
+
+void sandbox_dir_add_log_tail(const struct sandbox_dir *d, struct err *err) {
+    cleanup_free char *tail = sandbox_dir_log_tail(d);
+    if (tail && *tail)
+        err_append(err, "; the last lines of %s/%s/" LOG_NAME ":\n%s", d->root, d->id, tail);
 }
 
 /* The socket's address by way of the directory's fd. */

@@ -41,8 +41,10 @@ int sandbox_dir_remove(const struct sandbox_dir *d, struct err *err);
 /* ROOT/ID, malloc'd; NULL when out of memory. */
 char *sandbox_dir_path(const struct sandbox_dir *d);
 
-/* The last lines of ROOT/ID/log (malloc'd, "" when there is none), for messages. */
+/* The last lines of its log (malloc'd, "" when there is none); and the same behind an error's message, with the log's
+ * path. Never those of another sandbox that has the id meanwhile. */
 char *sandbox_dir_log_tail(const struct sandbox_dir *d);
+void sandbox_dir_add_log_tail(const struct sandbox_dir *d, struct err *err);
 
 /* Binds api.sock (0600), listens, and starts the daemon with it. The daemon outlives this process; ret and the socket
  * ret_connection, connected to it, are the caller's. Errors name the daemon's program. */

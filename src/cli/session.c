@@ -37,10 +37,8 @@ void session_close(struct session *s) {
 }
 
 int session_daemon_died(const struct session *s, struct err *err) {
-    cleanup_free char *tail = sandbox_dir_log_tail(s->dir);
     err_set(err, ECONNRESET, "the sandbox daemon of %s died", s->dir->id);
-    if (tail && *tail)
-        err_append(err, "; the last lines of %s/%s/log:\n%s", s->dir->root, s->dir->id, tail);
+    sandbox_dir_add_log_tail(s->dir, err);
     char text[1024];
     ssize_t n = s->dir->stderr_fd >= 0 ? read(s->dir->stderr_fd, text, sizeof(text) - 1) : 0;
     if (n > 0) {

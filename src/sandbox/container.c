@@ -401,9 +401,9 @@ static void on_agent_deleted(void *userdata, ProtobufCMessage **reply, const str
     delete_on_host(c);
 }
 
-/* The last container's machine ends with it, and takes along what crun would take down piece by piece. Nothing of it
- * may still run there: without a pid namespace its children outlive the init, and what they have written reaches the
- * host only when they end. */
+/* The last container's machine ends with it (by Shutdown, or when its client is gone), and takes along what crun would
+ * take down piece by piece. Nothing of it may still run there: without a pid namespace its children outlive the init,
+ * and what they have written reaches the host only when they end. */
 static bool ends_with_vm(const struct container *c) {
     return sandbox_count(c->sb) == 1 && c->state == CONTAINER_STOPPED && !exec_find_running(&c->execs) &&
            !sandbox_is_being_saved(c->sb) && spec_has_namespace(c->spec, "pid");

@@ -22,12 +22,7 @@ void machine_clear(struct machine *m) {
     *m = (struct machine){0};
 }
 
-static char *hex(const uint8_t *digest, size_t n) {
-    char *text = malloc(2 * n + 1);
-    for (size_t i = 0; text && i < n; i++)
-        snprintf(text + 2 * i, 3, "%02x", digest[i]);
-    return text;
-}
+#define NAME_DIGEST_BYTES 8 /* of a digest that is part of a name */
 
 /* PREFIX/lib/stasis/<kind>/<name>, from PREFIX/bin/<this program>, unless the configuration names a directory. Resolved
  * now, so that a later `make setup` does not change what a running sandbox stands on. */
@@ -64,6 +59,7 @@ static int describe_type(const struct machine *m, char **ret, struct err *err) {
     cleanup_strv struct strv argv = {0};
     struct sha256_ctx sha;
     uint8_t digest[SHA256_DIGEST_SIZE];
+    char text[2 * NAME_DIGEST_BYTES + 1];
     struct qemu_spec q = {.id = "-",
                           .accel = m->accel,
                           .memory = m->made.memory,
@@ -80,8 +76,8 @@ static int describe_type(const struct machine *m, char **ret, struct err *err) {
     for (size_t i = 0; i < argv.n; i++)
         sha256_update(&sha, strlen(argv.v[i]) + 1, (const uint8_t *)argv.v[i]);
     sha256_digest(&sha, sizeof(digest), digest);
-    cleanup_free char *text = hex(digest, 8);
-    *ret = text ? str_printf("q35:%s", text) : NULL;
+    hex_format(digest, NAME_DIGEST_BYTES, text);
+    *ret = str_printf("q35:%s", text);
     return *ret ? 0 : err_set(err, ENOMEM, "out of memory");
 }
 
@@ -94,6 +90,7 @@ static int describe_cpu(enum accel accel, char **ret, struct err *err) {
     cleanup_free char *text = NULL;
     struct sha256_ctx sha;
     uint8_t digest[SHA256_DIGEST_SIZE];
+    char digest_text[2 * NAME_DIGEST_BYTES + 1];
     int r = file_read_at(AT_FDCWD, "/proc/cpuinfo", CPUINFO_MAX, &text, NULL, err);
     if (r < 0)
         return r;
@@ -107,8 +104,8 @@ static int describe_cpu(enum accel accel, char **ret, struct err *err) {
             if (strncmp(line, keys[i], strlen(keys[i])) == 0 && strchr("\t :", line[strlen(keys[i])]))
                 sha256_update(&sha, strlen(line) + 1, (const uint8_t *)line);
     sha256_digest(&sha, sizeof(digest), digest);
-    cleanup_free char *digest_text = hex(digest, 8);
-    *ret = digest_text ? str_printf("host:%s", digest_text) : NULL;
+    hex_format(digest, NAME_DIGEST_BYTES, digest_text);
+    *ret = str_printf("host:%s", digest_text);
     return *ret ? 0 : err_set(err, ENOMEM, "out of memory");
 }
 
@@ -188,13 +185,13 @@ void machine_template_name(const struct machine *m, char ret[ID_MAX + 1]) {
     const char *const texts[] = {d->vmm, d->guest, d->type, d->accel, d->cpu, STASIS_VERSION};
     struct sha256_ctx sha;
     uint8_t digest[SHA256_DIGEST_SIZE];
+    char text[2 * NAME_DIGEST_BYTES + 1];
     const uint8_t format = MANIFEST_VERSION;
     sha256_init(&sha); /* memory, CPUs and parameters are in the type */
     sha256_update(&sha, sizeof(format), &format);
     for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
         sha256_update(&sha, strlen(texts[i]) + 1, (const uint8_t *)texts[i]);
     sha256_digest(&sha, sizeof(digest), digest);
-    int n = snprintf(ret, ID_MAX + 1, "%s-%lluM-%ucpu-", d->accel, (unsigned long long)(d->memory >> 20), d->cpus);
-    for (size_t i = 0; i < 8; i++)
-        n += snprintf(ret + n, (size_t)(ID_MAX + 1 - n), "%02x", digest[i]);
+    hex_format(digest, NAME_DIGEST_BYTES, text);
+    snprintf(ret, ID_MAX + 1, "%s-%lluM-%ucpu-%s", d->accel, (unsigned long long)(d->memory >> 20), d->cpus, text);
 }

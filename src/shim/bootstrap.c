@@ -59,8 +59,7 @@ int bootstrap_address(const struct bootstrap *b, const char *id, char ret[BOOTST
     for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
         sha256_update(&ctx, strlen(parts[i]), (const uint8_t *)parts[i]);
     sha256_digest(&ctx, sizeof(digest), digest);
-    for (size_t i = 0; i < sizeof(digest); i++)
-        snprintf(hex + 2 * i, 3, "%02x", digest[i]);
+    hex_format(digest, sizeof(digest), hex);
     const char *dir = b->socket_dir ? b->socket_dir : BOOTSTRAP_SOCKET_DIR;
     int n = snprintf(ret, BOOTSTRAP_ADDRESS_MAX, "unix://%s/%s", dir, hex);
     if (n < 0 || (size_t)n >= BOOTSTRAP_ADDRESS_MAX)

@@ -45,8 +45,7 @@ void manifest_clear(struct manifest *m) {
 
 static json_t *hex_of(const uint8_t *digest, size_t size) {
     char text[2 * MANIFEST_DIGEST_SIZE + 1];
-    for (size_t i = 0; i < size; i++)
-        snprintf(text + 2 * i, 3, "%02x", digest[i]);
+    hex_format(digest, size, text);
     return json_string(text);
 }
 

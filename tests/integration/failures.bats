@@ -95,9 +95,10 @@ killed_under_calls() {
     wait_until 20 bash -c "'$STASIS' --root '$R' ps c1 | grep -q 'sleep 1000\$'"
     kill -STOP $exec
     kill -KILL "$(sandbox_pids c1 | sed -n 2p)"
-    wait $run || true
+    wait_until 20 dead $run
     [ ! -e "$R/c1" ]
     kill -CONT $exec
+    wait_until 20 dead $exec
     EXEC=0
     wait $exec || EXEC=$?
     cat "$T/exec"

@@ -12,6 +12,7 @@ setup_file() {
 }
 teardown_file() {
     stasis delete --force c1
+    stasis delete --force c2 # of a test that failed
     file_teardown
 }
 setup() {

@@ -213,8 +213,18 @@ static void printable(void **state) {
     }
 }
 
+static void hex_digits(void **state) {
+    (void)state;
+    char text[9] = "xxxxxxxx";
+    hex_format("\x00\x1f\xa0\xff", 4, text);
+    assert_string_equal(text, "001fa0ff");
+    hex_format("", 0, text);
+    assert_string_equal(text, "");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(hex_digits),
         cmocka_unit_test(take_hands_over),
         cmocka_unit_test(clocks),
         cmocka_unit_test(rfc3339),
