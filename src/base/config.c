@@ -59,7 +59,7 @@ static const struct config_key keys[KEY_COUNT] = {
         {"vm", "guest", "directory, absolute", "",
          "The guest: kernel, initramfs and root image. Empty: the one that was installed beside the program."},
     [KEY_BOOT_TIMEOUT] = {"vm", "boot_timeout", "seconds, 1 to 3600", "60",
-                          "How long a guest may take until its agent answers."},
+                          "How long a guest may take until its agent answers, and then to be saved as a template."},
     [KEY_TEMPLATE] = {"vm", "template", "true or false", "true",
                       "Starts each VM as a copy of a template, which the first start makes. false: boots each."},
     [KEY_RPC_TIMEOUT] = {"agent", "timeout", "seconds, 1 to 3600", "60",
@@ -215,6 +215,10 @@ static const struct {
 
 static_assert(sizeof(((struct config *)NULL)->vmm_root) == sizeof(((struct config *)NULL)->guest_dir),
               "set_directory() serves both");
+
+uint64_t config_start_limit(const struct config *c) {
+    return 3 * c->boot_timeout + c->rpc_timeout;
+}
 
 const struct config_key *config_keys(size_t *ret_n) {
     *ret_n = KEY_COUNT;

@@ -54,6 +54,10 @@ int config_load(struct config *c, const char *path, struct err *err);
 /* The same from memory, over what c holds already. `name` stands for the file in messages. */
 int config_parse(struct config *c, const char *name, const char *text, struct err *err);
 
+/* µs after which a start has certainly ended, one way or the other: a template may be tried, the VM boot, a template be
+ * made of it, and the agent be asked. */
+uint64_t config_start_limit(const struct config *c);
+
 /* The table, for the documentation's test and `stasis check`. */
 struct config_key {
     const char *section, *key, *type, *default_text, *help;

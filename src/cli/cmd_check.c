@@ -76,7 +76,7 @@ static int check_in_guest(const struct cli *cli, struct check *c, const struct c
         return r;
     r = new_sandbox_start(&n, cli, "/", config->rpc_timeout, err);
     if (r == 0)
-        r = ask_daemon(c, &n.session, config->boot_timeout + config->rpc_timeout, err);
+        r = ask_daemon(c, &n.session, config_start_limit(config), err);
     new_sandbox_remove(&n);
     new_sandbox_close(&n);
     return r;

@@ -10,8 +10,6 @@
 #include "cli/size_text.h"
 #include "cli/snapshot_call.h"
 
-#define BUILDS 3 /* of the guest's boot: it may be started more than once until the template is proven */
-
 struct options {
     bool rebuild, json, quiet;
 };
@@ -46,8 +44,7 @@ static int build(const struct options *o, const struct config *config, struct se
     int r = attach_begin(&interruptible, err);
     progress_begin(&progress, s->event, "building the template");
     if (r == 0)
-        r = call_build_template(s, config->template_dir, o->rebuild,
-                                BUILDS * config->boot_timeout + config->rpc_timeout, ret, err);
+        r = call_build_template(s, config->template_dir, o->rebuild, config_start_limit(config), ret, err);
     progress_end(&progress);
     attach_end(&interruptible);
     return r;

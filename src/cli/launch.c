@@ -138,7 +138,7 @@ static int make_container(struct launch *l, struct err *err) {
                                         .work = l->options->restore->work,
                                         .criu = l->options->restore->criu};
     int r = task_create(&l->sandbox.session, l->id, l->bundle, pid, &l->io.pass, restore.images ? &restore : NULL,
-                        l->config.boot_timeout + l->config.rpc_timeout, err);
+                        config_start_limit(&l->config), err);
     if (r < 0)
         return r;
     io_passed(&l->io);

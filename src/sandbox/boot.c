@@ -75,12 +75,14 @@ static void on_hello(void *userdata, ProtobufCMessage **reply, const struct err 
     str_printable(sb->agent_version, "");
     str_printable(sb->kernel_version, "");
     sandbox_mark(sb, "agent");
-    if (sb->boot->kind != BOOT_COLD)
+    if (sb->boot->kind != BOOT_COLD) {
         boot_thaw(sb);
-    else if (sb->boot->build_store)
+    } else if (sb->boot->build_store) {
+        sb->boot_deadline = sd_event_source_disable_unref(sb->boot_deadline); /* it has booted; this has its own */
         template_make(sb);
-    else
+    } else {
         boot_ready(sb);
+    }
 }
 
 static void on_agent_ready(struct ttrpc_client *c, void *userdata) {

@@ -316,6 +316,10 @@ static void on_frozen(void *userdata, ProtobufCMessage **reply, const struct err
         failed(c, &e);
 }
 
+static uint64_t time_limit(const struct capture *c) {
+    return c->is_template ? c->sb->config.boot_timeout : c->sb->config.checkpoint_timeout;
+}
+
 /* Calls and QEMU's steps have deadlines of their own. */
 static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata) {
     (void)source;
@@ -325,15 +329,14 @@ static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata) {
     if (!c->worker)
         return 0;
     c->worker = worker_cancel(c->worker);
-    err_set(&err, ETIMEDOUT, "it was not written within %.0f s ([checkpoint] timeout)",
-            (double)c->sb->config.checkpoint_timeout / (double)USEC_PER_SEC);
+    err_set(&err, ETIMEDOUT, "it was not written within %.0f s (%s)", (double)time_limit(c) / (double)USEC_PER_SEC,
+            c->is_template ? "[vm] boot_timeout" : "[checkpoint] timeout");
     failed(c, &err);
     return 0;
 }
 
 static int set_deadline(struct capture *c, struct err *err) {
-    int r = sd_event_add_time_relative(c->sb->event, &c->deadline, CLOCK_MONOTONIC, c->sb->config.checkpoint_timeout, 0,
-                                       on_deadline, c);
+    int r = sd_event_add_time_relative(c->sb->event, &c->deadline, CLOCK_MONOTONIC, time_limit(c), 0, on_deadline, c);
     return r < 0 ? err_errno(err, -r, "cannot set a timer") : 0;
 }
 

@@ -27,7 +27,7 @@ struct capture_spec {
     bool stop;    /* end the sandbox */
     bool force;   /* although deleted files are open */
     bool no_sync; /* do not wait for the disk: a host that crashes may leave a damaged one, which its digests show */
-    bool is_template;
+    bool is_template; /* somebody waits for a start: no longer than for a boot */
 };
 
 struct capture_outcome {

@@ -130,7 +130,8 @@ static int lock_store(const char *dir, struct err *err) {
 
 void template_make(struct sandbox *sb) {
     struct boot *b = sb->boot;
-    struct capture_spec spec = {.store = b->build_store, .is_template = true};
+    /* Others may be writing gigabytes to that disk, and a template that a crash of the host damages is made again. */
+    struct capture_spec spec = {.store = b->build_store, .is_template = true, .no_sync = true};
     char name[ID_MAX + 1];
     struct err err = ERR_INIT;
     machine_template_name(&sb->machine, name);

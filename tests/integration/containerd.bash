@@ -116,7 +116,7 @@ ctr_run() {
 
 # start ID ARG… : a detached task.
 start() {
-    ctr_run -d -- "$@" </dev/null >/dev/null 2>&1
+    quiet ctr_run -d -- "$@"
 }
 
 # in_background FILE ARG… : ctr without a time limit, its output in the file. PID is its pid; the test's end kills it.

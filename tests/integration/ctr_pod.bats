@@ -56,7 +56,7 @@ stasis_only() {
     for code in 3 4; do
         member "$POD" --cap-add CAP_NET_ADMIN -- goes sh -c "until [ -e /go ]; do sleep 0.1; done; echo bye; exit $code"
         [ "$(boot_id goes)" = "$boot" ]
-        ex goes touch /go
+        or_killed ex goes touch /go
         wait_until 20 task_is goes STOPPED
         run ctr task delete goes
         echo "$output"

@@ -93,7 +93,7 @@ pty_ps() {
         last=$(grep '^line [0-9]*$' "$T/attach$round" | tail -n 2 | head -n 1 | cut -d ' ' -f 2)
         [ "$round" = 2 ] || kill -KILL "$PID"
     done
-    ex "$ID" touch /stop
+    or_killed ex "$ID" touch /stop
     # The last one sees the end, with the code.
     ended_with 4 "$PID"
     remove "$ID"

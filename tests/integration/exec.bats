@@ -8,7 +8,7 @@ setup_file() {
     bundle b '.process.env += ["FROM_SPEC=1"] | .process.cwd = "/home"' \
         '.mounts += [{destination: "/tmp", type: "tmpfs", source: "tmpfs"}]'
     args b sleep 10000
-    stasis run -d --bundle "$T/b" c1 </dev/null >/dev/null 2>&1
+    quiet stasis run -d --bundle "$T/b" c1
 }
 teardown_file() { file_teardown; }
 
@@ -47,7 +47,7 @@ teardown_file() { file_teardown; }
 }
 
 @test "exec: detached, with a pid file that lives and dies with the process" {
-    stasis exec -d --pid-file "$T/epid" c1 sleep 1000 </dev/null >/dev/null 2>&1
+    quiet stasis exec -d --pid-file "$T/epid" c1 sleep 1000
     alive "$(cat "$T/epid")"
     stasis ps c1 | grep -q 'sleep 1000'
     kill -KILL "$(cat "$T/epid")"

@@ -8,7 +8,7 @@ teardown_file() { file_teardown; }
 start_sleeper() {
     bundle b
     args b sleep 10000
-    stasis run -d --bundle "$T/b" --pid-file "$T/pid" c1 </dev/null >/dev/null 2>&1
+    quiet stasis run -d --bundle "$T/b" --pid-file "$T/pid" c1
     # shellcheck disable=SC2046
     set -- $(sandbox_pids c1)
     DAEMON=$1 QEMU=$2 VIRTIOFSD=$3
@@ -180,7 +180,7 @@ boots_cold() {
     bundle b
     args b sleep 10000
     printf '[agent]\ntimeout = 3\n' >"$T/conf"
-    stasis --config "$T/conf" run -d --bundle "$T/b" c1 </dev/null >/dev/null 2>&1
+    quiet stasis --config "$T/conf" run -d --bundle "$T/b" c1
     kill -STOP "$(jq .stasis.qemuPid "$R/c1/state.json")"
     run timeout 60 "$STASIS" --root "$R" --config "$T/conf" exec c1 true
     echo "$output"

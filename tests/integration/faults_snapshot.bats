@@ -467,6 +467,12 @@ templates_are() {
     no_fault
     start_one
     templates_are 1
+    # Nobody waits for the disk.
+    fault snapshot.sync EIO snapshot.sync-name EIO
+    rm -r "$T"/templates/*
+    start_one
+    not grep level=warning "$T/t.log"
+    templates_are 1
     fault load.loaded EIO
     start_one
     warned "cannot load the state of the devices"
@@ -475,4 +481,11 @@ templates_are() {
     start_one
     warned "signal 9"
     templates_are 1
+    # What takes too long is not waited for.
+    rm -r "$T"/templates/*
+    sed -i '/cpus/ a boot_timeout = 20' "$T/t.conf"
+    fault snapshot.copy hold
+    start_one
+    warned "it was not written within 20 s ([vm] boot_timeout)"
+    templates_are 0
 }

@@ -82,6 +82,15 @@ wait_until() {
     done
 }
 
+# quiet COMMAND… : its output only when it fails. For what leaves processes that would hold the test's pipes.
+quiet() {
+    local r=0
+    "$@" >"$T/quiet.$BASHPID" 2>&1 </dev/null 3>&- || r=$?
+    [ $r = 0 ] || cat "$T/quiet.$BASHPID"
+    rm -f "$T/quiet.$BASHPID"
+    return $r
+}
+
 # not COMMAND… : it says no, with status 1. `! COMMAND` cannot fail a test: set -e takes no notice of it. A higher status
 # is the command's own failure, as of grep without the file it was to search.
 not() {
@@ -91,6 +100,13 @@ not() {
         echo "status $r: $*" >&2
         return 1
     }
+}
+
+# or_killed COMMAND… : for an exec that lets its container end. The container may be quicker, and takes it along.
+or_killed() {
+    local r=0
+    "$@" || r=$?
+    [ $r = 0 ] || [ $r = 137 ]
 }
 
 status_is() {

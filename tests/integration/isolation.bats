@@ -9,7 +9,7 @@ setup_file() {
     echo x >"$T/ro/a"
     bundle_own_rootfs b '.mounts += [{destination: "/ro", type: "bind", source: "'"$T/ro"'", options: ["bind", "ro"]}]'
     args b sleep 10000
-    "$STASIS" --root "$R" --config "$T/conf" run -d --bundle "$T/b" c1 </dev/null >/dev/null 2>&1
+    quiet "$STASIS" --root "$R" --config "$T/conf" run -d --bundle "$T/b" c1
     # shellcheck disable=SC2046
     set -- $(sandbox_pids c1)
     export DAEMON=$1 QEMU=$2 VIRTIOFSD=$3

@@ -8,7 +8,7 @@ teardown_file() { file_teardown; }
 @test "create, start, kill, delete; state and list at each step" {
     bundle b '.annotations = {"org.example.key": "value"}'
     args b sh -c 'trap "exit 5" TERM; while :; do sleep 1 & wait $!; done'
-    stasis create --bundle "$T/b" --pid-file "$T/pid" c1 </dev/null >/dev/null 2>&1
+    quiet stasis create --bundle "$T/b" --pid-file "$T/pid" c1
     status_is c1 created
     stasis state c1 | jq -e '.id == "c1" and .bundle == "'"$T/b"'" and .annotations["org.example.key"] == "value"
         and (.ociVersion | length > 0) and .pid > 0'
@@ -17,7 +17,7 @@ teardown_file() { file_teardown; }
     run stasis delete c1
     [ "$status" = 0 ] || [[ $output == *created* ]] || [[ $output == *"not stopped"* ]]
     if [ "$status" = 0 ]; then
-        stasis create --bundle "$T/b" --pid-file "$T/pid" c1 </dev/null >/dev/null 2>&1
+        quiet stasis create --bundle "$T/b" --pid-file "$T/pid" c1
     fi
 
     stasis start c1
@@ -70,7 +70,7 @@ P
     bundle b
     args b sh -c 'trap "echo usr1 >/tmp/got" USR1; touch /tmp/ready; while :; do sleep 1 & wait $!; done'
     edit "$T/b" '.mounts += [{destination: "/tmp", type: "tmpfs", source: "tmpfs"}]'
-    stasis run -d --bundle "$T/b" --pid-file "$T/pid" c1 </dev/null >/dev/null 2>&1
+    quiet stasis run -d --bundle "$T/b" --pid-file "$T/pid" c1
     wait_until 20 stasis exec c1 test -e /tmp/ready
     kill -USR1 "$(cat "$T/pid")"
     wait_until 20 bash -c "'$STASIS' --root '$R' exec c1 cat /tmp/got </dev/null 2>/dev/null | grep -q usr1"
@@ -83,7 +83,7 @@ P
     bundle b '.linux.resources = {memory: {limit: 67108864}, pids: {limit: 50}}'
     args b sh -c 'i=0; while :; do i=$((i+1)); echo $i >/tmp/m; mv /tmp/m /tmp/n; sleep 0.1; done'
     edit "$T/b" '.mounts += [{destination: "/tmp", type: "tmpfs", source: "tmpfs"}]'
-    stasis run -d --bundle "$T/b" c1 </dev/null >/dev/null 2>&1
+    quiet stasis run -d --bundle "$T/b" c1
 
     # It is moved into place: a pause must not show it truncated.
     wait_until 20 stasis exec c1 test -s /tmp/n
@@ -122,7 +122,7 @@ P
 @test "delete --force ends a running container; nothing of its VM is left" {
     bundle b
     args b sleep 1000
-    stasis run -d --bundle "$T/b" c1 </dev/null >/dev/null 2>&1
+    quiet stasis run -d --bundle "$T/b" c1
     local pids
     pids=$(sandbox_pids c1)
     stasis delete --force c1

@@ -121,7 +121,7 @@ teardown_file() { file_teardown; }
         [ "$status" = 1 ]
     done
     args b sleep 100
-    stasis run -d --bundle "$T/b" taken </dev/null >/dev/null 2>&1
+    quiet stasis run -d --bundle "$T/b" taken
     run stasis run --bundle "$T/b" taken
     echo "$output"
     [ "$status" = 1 ]

@@ -15,15 +15,6 @@ stasis() {
     timeout --foreground 300 "$STASIS" --root "$R" --config "$CONF" "$@"
 }
 
-# quiet COMMAND… : its output only when it fails. For what leaves processes that would hold the test's pipes.
-quiet() {
-    local r=0
-    "$@" >"$T/quiet.$BASHPID" 2>&1 </dev/null 3>&- || r=$?
-    [ $r = 0 ] || cat "$T/quiet.$BASHPID"
-    rm -f "$T/quiet.$BASHPID"
-    return $r
-}
-
 # run_detached ID [OPTION…] : of the bundle $T/ID.
 run_detached() {
     local id=$1

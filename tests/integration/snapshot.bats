@@ -124,7 +124,7 @@ gone() {
         false
     }
     # Each its own.
-    stasis exec c-1 sh -c 'echo mine >/own; touch /end'
+    or_killed stasis exec c-1 sh -c 'echo mine >/own; touch /end'
     wait_until 60 status_is c-1 stopped
     for id in c c-2 c-3; do
         status_is "$id" running
@@ -164,7 +164,7 @@ gone() {
     n=$(in_root p n)
     quiet stasis resume p
     counts p "$n"
-    quiet stasis exec p touch /end
+    or_killed quiet stasis exec p touch /end
     wait_until 60 status_is p stopped
     gone p
     stasis snapshot rm two gen5 paused >/dev/null
@@ -208,7 +208,7 @@ ended() {
     stasis snapshot restore --attach out >"$T/o.second" 2>"$T/o.err" </dev/null 3>&- &
     pid=$!
     wait_until 120 grep -qx 200000 "$T/o.second"
-    stasis exec o touch /go
+    or_killed stasis exec o touch /go
     ended "$pid" 7
     cat "$T/o.first" "$T/o.second" | cmp - <(seq 1 200001)
     [ "$(wc -l <"$T/o.first")" -lt 190000 ] # else this tried nothing
@@ -217,7 +217,7 @@ ended() {
     # Nobody asked the other copy until now.
     stasis attach o2 >"$T/o2.second" 2>"$T/o2.err" </dev/null 3>&- &
     pid=$!
-    stasis exec o2 touch /go
+    or_killed stasis exec o2 touch /go
     ended "$pid" 7
     cmp "$T/o.second" "$T/o2.second"
     grep -qx problem "$T/o2.err"
@@ -332,7 +332,7 @@ send(b"exit 3\n")' "$STASIS" --root "$R" --config "$CONF" run --bundle "$T/t" t 
     gone h
     restore heavy
     counts h "$(cat "$S/heavy/roots/0/n")"
-    quiet stasis exec h touch /end
+    or_killed quiet stasis exec h touch /end
     wait_until 120 status_is h stopped
     [ ! -e "$(root_of h)/bad" ] || {
         in_root h bad

@@ -7,7 +7,7 @@ setup_file() {
     printf '[agent]\ndebug_console = true\n' >"$T/conf"
     bundle b
     args b sleep 10000
-    "$STASIS" --root "$R" --config "$T/conf" run -d --bundle "$T/b" c1 </dev/null >/dev/null 2>&1
+    quiet "$STASIS" --root "$R" --config "$T/conf" run -d --bundle "$T/b" c1
 }
 teardown_file() { file_teardown; }
 
@@ -70,7 +70,7 @@ send(b"sleep 100 &\n"); send(b"jobs\n"); expect(b"sleep 100"); send(b"kill %1; e
 @test "console: refused when it is not enabled, with the setting's name" {
     bundle n
     args n sleep 100
-    stasis run -d --bundle "$T/n" plain </dev/null >/dev/null 2>&1
+    quiet stasis run -d --bundle "$T/n" plain
     pty '' "$STASIS" --root "$R" console plain >"$T/log"
     cat "$T/log"
     grep -q debug_console "$T/log"
