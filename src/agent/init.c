@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/init.h"
 
+#include <ctype.h>
 #include <dirent.h>
 #include <fcntl.h>
 #include <net/if.h>
@@ -25,6 +26,7 @@
 
 #define CMDLINE_MAX ((size_t)64 << 10)
 #define PORTS_DIR "/sys/class/virtio-ports"
+#define CPUS_DIR "/sys/devices/system/cpu"
 #define SHARE_READ_AHEAD_KB "4096"
 #define PORT_POLL_NSEC 1000000L
 #define NOFILE_MAX 524288 /* each process takes up to four fds here; containers may want many of their own */
@@ -182,6 +184,24 @@ int init_share(struct err *err) {
     if (r == 0)
         read_further_ahead();
     return r;
+}
+
+void init_online_cpus(void) {
+    cleanup_dir DIR *dir = opendir(CPUS_DIR);
+    struct dirent *e;
+    while (dir && (e = readdir(dir))) {
+        char file[300];
+        cleanup_free char *online = NULL;
+        struct err err = ERR_INIT;
+        if (strncmp(e->d_name, "cpu", 3) != 0 || !isdigit((unsigned char)e->d_name[3]))
+            continue;
+        snprintf(file, sizeof(file), "%s/online", e->d_name);
+        /* The first has no such file. */
+        if (file_read_at(dirfd(dir), file, 16, &online, NULL, NULL) < 0 || online[0] != '0')
+            continue;
+        if (file_write_at(dirfd(dir), file, "1", &err) < 0)
+            log_warn("it does without a CPU: %s", err.msg);
+    }
 }
 
 /* The port's number, found by the name the host gave it; -ENOENT when it is not there (yet). */

@@ -34,6 +34,9 @@ int init_system(struct err *err);
  * ours again. root: where it is mounted. */
 int init_restore_cgroup_options(const char *root, struct err *err);
 
+/* Has all CPUs run: under TCG the kernel starts with one (vm/qemu.c). When all drivers are there. */
+void init_online_cpus(void);
+
 /* Mounts the share. */
 int init_share(struct err *err);
 

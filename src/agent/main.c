@@ -41,6 +41,7 @@ static int boot(struct agent *a, struct err *err) {
     r = init_system(err);
     if (r == 0)
         r = init_share(err);
+    init_online_cpus();
     log_debug("begun %.1f ms after the kernel's start, set up after %.1f ms", (double)begun / (double)USEC_PER_MSEC,
               (double)uptime_usec() / (double)USEC_PER_MSEC);
     return r;

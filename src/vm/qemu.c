@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#define GUEST_TICKS_PER_SEC 250 /* CONFIG_HZ of Debian's kernels */
+
 char *qemu_escape(const char *value) {
     char *out = malloc(2 * strlen(value) + 1), *p = out;
     if (!out)
@@ -16,6 +18,21 @@ char *qemu_escape(const char *value) {
     return out;
 }
 
+/* While a CPU sets up PCI devices, QEMU (10.0, TCG) remakes the map of the machine's memory, and another CPU that
+ * reaches for a device meanwhile, if only for its timer, may end QEMU ("iotlb_to_section: Assertion") or get the wrong
+ * device. So the kernel starts with one, and the agent has the others join when all drivers are there. That would take
+ * a second if they measured how many rounds of a loop a tick has (lpj), and 0.2 s more if the code was made fit for one
+ * CPU before. */
+static void join_later(const struct qemu_spec *s, char *ret, size_t size) {
+    char lpj[32] = "";
+    *ret = '\0';
+    if (s->accel != ACCEL_TCG || s->cpus == 1)
+        return;
+    if (s->tsc_khz)
+        snprintf(lpj, sizeof(lpj), " lpj=%llu", (unsigned long long)s->tsc_khz * 1000 / GUEST_TICKS_PER_SEC);
+    snprintf(ret, size, " maxcpus=1 noreplace-smp%s", lpj);
+}
+
 /* The guest's command line. The self-tests of the kernel's ciphers take a fifth of a boot under TCG, and it is the same
  * kernel each time. TCG translates each of the work-arounds for CPU bugs, and is no boundary anyway. A fresh page must
  * be zeroed by the guest under TCG: QEMU does not see what virtiofsd writes to memory, and would go on running what it
@@ -23,12 +40,13 @@ char *qemu_escape(const char *value) {
  * must come, panics when the host is busy and QEMU's timer thread late. Its measurement of the TSC against the emulated
  * timers is off by factors then, and with it all its clocks: the guest crawls. */
 static int kernel_cmdline(const struct qemu_spec *s, char **ret, struct err *err) {
-    char tsc[32] = "";
+    char tsc[32] = "", cpus[80];
     if (s->accel == ACCEL_TCG && s->tsc_khz)
         snprintf(tsc, sizeof(tsc), " tsc_early_khz=%u", s->tsc_khz);
+    join_later(s, cpus, sizeof(cpus));
     cleanup_free char *line =
-        str_printf("console=ttyS0 panic=-1 reboot=t quiet cryptomgr.notests%s%s%s%s%s",
-                   s->accel == ACCEL_TCG ? " mitigations=off init_on_alloc=1 no_timer_check" : "", tsc,
+        str_printf("console=ttyS0 panic=-1 reboot=t quiet cryptomgr.notests%s%s%s%s%s%s",
+                   s->accel == ACCEL_TCG ? " mitigations=off init_on_alloc=1 no_timer_check" : "", tsc, cpus,
                    s->agent_debug ? " agent.log=debug" : "", s->kernel_params[0] ? " " : "", s->kernel_params);
     if (!line)
         return err_set(err, ENOMEM, "sandbox %s: out of memory", s->id);

@@ -207,16 +207,18 @@ near() {
     created=$(stasis state c1 | jq -r .created)
     for by in $year -$year 0; do
         from=$(date +%s)
-        stasis exec --detach c1 sleep 4 </dev/null >/dev/null 2>&1 3>&-
+        quiet stasis exec --detach c1 tail -f /dev/null
+        quiet stasis exec --detach c1 sleep 4
         guest_clock $by
         near $by "$from"
-        stasis ps c1 | grep -q 'sleep 4$'
+        stasis ps c1 | grep -q 'tail -f /dev/null$'
         stasis ps --format json c1 | jq -e 'length >= 2'
         stasis events --stats c1 | jq -e '.data.cpu.usage.total > 0'
         run stasis exec c1 sh -c 'sleep 0.2; exit 7' </dev/null
         [ "$status" = 7 ]
         counts c1
-        # Its sleep is as long as it was to be.
+        stasis exec c1 killall tail </dev/null
+        # A sleep is as long as it was to be.
         dump c1 --leave-running --wait-exec
         [ $(($(date +%s) - from)) -lt 60 ]
         [ -z "$(find "$T/images/c1" "$T/work" "$R/c1/state.json" -newermt "@$((from + 300))")" ]

@@ -51,6 +51,27 @@ static void the_frequency_of_the_tsc(void **state) {
     assert_null(strstr(value_of(&kvm, "-append", 0), "tsc"));
 }
 
+/* PCI devices are set up by one CPU, where the machine's memory map is QEMU's own. */
+static void one_cpu_to_begin_with(void **state) {
+    (void)state;
+    struct qemu_spec s = usual;
+    cleanup_strv struct strv tcg = {0}, measured = {0}, one = {0}, kvm = {0};
+    s.cpus = 2;
+    assert_int_equal(qemu_argv(&s, &tcg, NULL), 0);
+    assert_non_null(strstr(value_of(&tcg, "-append", 0), " maxcpus=1 noreplace-smp"));
+    assert_null(strstr(value_of(&tcg, "-append", 0), "lpj"));
+    s.tsc_khz = 2445406;
+    assert_int_equal(qemu_argv(&s, &measured, NULL), 0);
+    assert_non_null(strstr(value_of(&measured, "-append", 0), " lpj=9781624"));
+    s.cpus = 1;
+    assert_int_equal(qemu_argv(&s, &one, NULL), 0);
+    assert_null(strstr(value_of(&one, "-append", 0), "maxcpus"));
+    s.cpus = 2;
+    s.accel = ACCEL_KVM;
+    assert_int_equal(qemu_argv(&s, &kvm, NULL), 0);
+    assert_null(strstr(value_of(&kvm, "-append", 0), "maxcpus"));
+}
+
 static void usual_command_line(void **state) {
     (void)state;
     cleanup_strv struct strv a = {0};
@@ -157,9 +178,13 @@ static void kernel_command_line(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(usual_command_line),        cmocka_unit_test(the_frequency_of_the_tsc),
-        cmocka_unit_test(kvm_uses_the_hosts_cpu),    cmocka_unit_test(commas_and_equals_signs_add_no_option),
-        cmocka_unit_test(an_id_cannot_be_an_option), cmocka_unit_test(escape),
+        cmocka_unit_test(one_cpu_to_begin_with),
+        cmocka_unit_test(usual_command_line),
+        cmocka_unit_test(the_frequency_of_the_tsc),
+        cmocka_unit_test(kvm_uses_the_hosts_cpu),
+        cmocka_unit_test(commas_and_equals_signs_add_no_option),
+        cmocka_unit_test(an_id_cannot_be_an_option),
+        cmocka_unit_test(escape),
         cmocka_unit_test(kernel_command_line),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
