@@ -92,16 +92,16 @@ int main(int argc, char **argv) {
         unlink(path);
         int file = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
         t = now_usec();
-        if (file < 0 || memory_image_save(memory, file, (unsigned)processes, m, &err) < 0)
+        if (file < 0 || memory_image_save(memory, file, -1, (unsigned)processes, m, &err) < 0)
             die("save", &err);
         save = MIN(save, now_usec() - t);
         t = now_usec();
-        if (memory_image_verify(file, m, (unsigned)processes, &err) < 0)
+        if (memory_image_verify(file, -1, m, (unsigned)processes, &err) < 0)
             die("verify", &err);
         verify = MIN(verify, now_usec() - t);
         int back = make_memory();
         t = now_usec();
-        if (memory_image_load(file, m, back, (unsigned)processes, &err) < 0)
+        if (memory_image_load(file, -1, m, back, (unsigned)processes, &err) < 0)
             die("load", &err);
         load = MIN(load, now_usec() - t);
         fd_close(back);

@@ -28,7 +28,8 @@ static const struct option_row rows[] = {
 typedef Stasis__Sandbox__V1__SnapshotResponse answer;
 
 static int print(const struct options *o, const char *id, const char *name, const answer *a, struct err *err) {
-    char stopped[SIZE_TEXT_MAX], memory[SIZE_TEXT_MAX], device[SIZE_TEXT_MAX], root[SIZE_TEXT_MAX];
+    char stopped[SIZE_TEXT_MAX], memory[SIZE_TEXT_MAX], shared[SIZE_TEXT_MAX], device[SIZE_TEXT_MAX],
+        root[SIZE_TEXT_MAX];
     for (size_t i = 0; i < a->n_warnings; i++)
         log_warn("%s", a->warnings[i]);
     if (o->json || o->stats) {
@@ -36,17 +37,18 @@ static int print(const struct options *o, const char *id, const char *name, cons
         for (size_t i = 0; i < a->n_warnings; i++)
             json_array_append_new(warnings, json_string(a->warnings[i]));
         cleanup_json json_t *doc =
-            json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:O}", "name", name, "sandbox", id, "stopped_time",
-                      (json_int_t)a->stopped_usec, "memory_bytes", (json_int_t)a->memory_bytes, "device_bytes",
-                      (json_int_t)a->device_bytes, "root_bytes", (json_int_t)a->root_bytes, "warnings", warnings);
+            json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:O}", "name", name, "sandbox", id, "stopped_time",
+                      (json_int_t)a->stopped_usec, "memory_bytes", (json_int_t)a->memory_bytes, "shared_bytes",
+                      (json_int_t)a->shared_bytes, "device_bytes", (json_int_t)a->device_bytes, "root_bytes",
+                      (json_int_t)a->root_bytes, "warnings", warnings);
         return cli_print_json(doc, 4, err);
     }
     if (o->quiet)
         printf("%s\n", name);
     else
-        printf("%s: %s stood still for %s; memory %s, devices %s, roots %s\n", name, id,
+        printf("%s: %s stood still for %s; memory %s (%s of it the template's), devices %s, roots %s\n", name, id,
                time_text(a->stopped_usec, stopped), size_text(a->memory_bytes, memory),
-               size_text(a->device_bytes, device), size_text(a->root_bytes, root));
+               size_text(a->shared_bytes, shared), size_text(a->device_bytes, device), size_text(a->root_bytes, root));
     return 0;
 }
 

@@ -141,6 +141,8 @@ int snapshot_export(struct snapshot *s, struct archive_writer *w, struct err *er
         r = archive_add_file(w, MANIFEST_DEVICE, s->fd, MANIFEST_DEVICE, err);
     if (r == 0)
         r = archive_add_file(w, MANIFEST_MEMORY, s->fd, MANIFEST_MEMORY, err);
+    if (r == 0 && memory_image_shared(m->memory))
+        r = archive_add_file(w, MANIFEST_BASE, s->fd, MANIFEST_BASE, err);
     for (size_t i = 0; r == 0 && i < n; i++) {
         char name[64];
         snprintf(name, sizeof(name), MANIFEST_ROOTS "/%zu", i);

@@ -80,6 +80,8 @@ static int take_entry(struct import *x, struct archive_entry *e, struct err *err
         return save(x, path, e, x->manifest.device_size, err);
     if (strcmp(path, MANIFEST_MEMORY) == 0)
         return save(x, path, e, x->manifest.memory->size, err);
+    if (strcmp(path, MANIFEST_BASE) == 0 && memory_image_shared(x->manifest.memory))
+        return save(x, path, e, x->manifest.memory->size, err);
     if (strcmp(path, MANIFEST_ROOTS) == 0 || strncmp(path, below, strlen(below)) == 0)
         return snapshot_unpack_entry(&x->roots, e, path, err);
     return archive_tar_error(x->tar, EINVAL, err, "it is no part of a snapshot");

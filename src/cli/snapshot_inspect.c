@@ -57,6 +57,8 @@ static void print_text(const struct snapshot *s, const char *name) {
     line("stood still", time_text(m->stopped_usec, size));
     printf("%-12s%s of %s have data\n", "memory", size_text(memory_image_data(m->memory), size),
            size_text(m->machine.memory, other));
+    if (memory_image_shared(m->memory))
+        printf("%-12s%s of it, with the template\n", "shared", size_text(memory_image_shared(m->memory), size));
     line("devices", size_text(m->device_size, size));
     line("on disk", size_text(snapshot_disk_usage(s->fd), size));
     if (m->n_containers)
@@ -83,6 +85,8 @@ int snapshot_inspect(const struct cli *cli, enum snapshot_kind kind, const struc
     }
     cleanup_json json_t *doc = manifest_json(&s.manifest);
     if (!doc || json_object_set_new(doc, "imported", json_boolean(s.imported)) < 0 ||
+        json_object_set_new(doc, "sharedMemory", json_integer((json_int_t)memory_image_shared(s.manifest.memory))) <
+            0 ||
         json_object_set_new(doc, "diskUsage", json_integer((json_int_t)snapshot_disk_usage(s.fd))) < 0)
         return err_set(err, ENOMEM, "out of memory");
     return cli_print_json(doc, 2, err);

@@ -47,11 +47,11 @@ static int add_json(void *userdata, const char *name, const struct snapshot *s, 
     for (size_t i = 0; i < s->manifest.n_containers; i++)
         json_array_append_new(containers, json_string(s->manifest.containers[i].id));
     char created[40];
-    json_t *o =
-        json_pack("{s:s, s:s, s:O, s:s, s:I, s:I, s:b}", "name", name, "sandbox", s->manifest.sandbox_id, "containers",
-                  containers, "created", format_rfc3339(s->manifest.created_wall_usec, created, sizeof(created)),
-                  "size", (json_int_t)snapshot_disk_usage(s->fd), "memory",
-                  (json_int_t)memory_image_data(s->manifest.memory), "imported", s->imported);
+    json_t *o = json_pack(
+        "{s:s, s:s, s:O, s:s, s:I, s:I, s:I, s:b}", "name", name, "sandbox", s->manifest.sandbox_id, "containers",
+        containers, "created", format_rfc3339(s->manifest.created_wall_usec, created, sizeof(created)), "size",
+        (json_int_t)snapshot_disk_usage(s->fd), "memory", (json_int_t)memory_image_data(s->manifest.memory), "shared",
+        (json_int_t)memory_image_shared(s->manifest.memory), "imported", s->imported);
     return json_array_append_new(userdata, o) < 0 ? err_set(err, ENOMEM, "out of memory") : 0;
 }
 

@@ -35,6 +35,7 @@ void boot_free(struct sandbox *sb) {
     fd_close(b->source_fd);
     fd_close(b->device_fd);
     fd_close(b->memory_fd);
+    fd_close(b->base_fd);
     fd_close(b->build_lock);
     manifest_clear(&b->manifest);
     free(b->source);
@@ -47,6 +48,8 @@ void boot_ready(struct sandbox *sb) {
         return;
     if (sb->boot->kind == BOOT_SNAPSHOT)
         sb->snapshot_fd = TAKE_FD(sb->boot->source_fd); /* its roots are lower directories of ours */
+    /* Never a snapshot's own memory: who removes or exports one does not mean pages of another. */
+    sb->base_fd = sb->boot->kind == BOOT_SNAPSHOT ? TAKE_FD(sb->boot->base_fd) : TAKE_FD(sb->boot->memory_fd);
     boot_free(sb);
     sandbox_save(sb);
     boot_tell_waiters(sb, NULL);
@@ -210,7 +213,7 @@ static int on_again(sd_event_source *source, void *userdata) {
     sb->vm = vm_free(sb->vm);
     sb->agent_fd = fd_close(sb->agent_fd);
     b->device_fd = fd_close(b->device_fd);
-    b->memory_fd = fd_close(b->memory_fd);
+    b->memory_fd = fd_close(b->memory_fd); /* a template has no base */
     template_discard(sb);
     b->kind = BOOT_COLD;
     if (start_vm(sb, &err) < 0)
@@ -230,7 +233,7 @@ void boot_fall_back(struct sandbox *sb, const struct err *why) {
 static struct boot *boot_new(void) {
     struct boot *b = calloc(1, sizeof(*b));
     if (b)
-        b->source_fd = b->device_fd = b->memory_fd = b->build_lock = -1;
+        b->source_fd = b->device_fd = b->memory_fd = b->base_fd = b->build_lock = -1;
     return b;
 }
 

@@ -19,11 +19,11 @@ enum boot_kind { BOOT_COLD, BOOT_TEMPLATE, BOOT_SNAPSHOT };
 
 struct boot {
     enum boot_kind kind;
-    int source_fd; /* the directory of what is loaded, locked; -1: none */
-    char *source;  /* its path, for messages */
-    int device_fd, memory_fd;
-    struct manifest manifest; /* of it */
-    bool new_identity;        /* a snapshot's copy under another id */
+    int source_fd;                     /* the directory of what is loaded, locked; -1: none */
+    char *source;                      /* its path, for messages */
+    int device_fd, memory_fd, base_fd; /* of it; base_fd -1: its memory has none */
+    struct manifest manifest;          /* of it */
+    bool new_identity;                 /* a snapshot's copy under another id */
     struct worker *fill;
     sd_event_source *again;  /* deferred cold boot after a template failed */
     struct err failure;      /* of the template */

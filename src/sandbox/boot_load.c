@@ -151,18 +151,31 @@ static int fill(void *arg, struct err *err) {
         return err_errno(err, errno, "cannot load the memory");
     int r = check_device(b, err);
     if (r == 0)
-        r = memory_image_load(b->memory_fd, b->manifest.memory, vm_memory_fd(sb->vm),
+        r = memory_image_load(b->memory_fd, b->base_fd, b->manifest.memory, vm_memory_fd(sb->vm),
                               (unsigned)MAX(1, MIN(cpus, FILL_PROCESSES_MAX)), err);
     return r == 0 ? check_roots(b, err) : r;
 }
 
-int boot_load(struct sandbox *sb, struct err *err) {
-    struct boot *b = sb->boot;
-    b->device_fd = path_open_beneath(b->source_fd, MANIFEST_DEVICE, O_RDONLY, 0, err);
+static int open_files(struct boot *b, struct err *err) {
+    b->device_fd = manifest_open_file(b->source_fd, MANIFEST_DEVICE, err);
     if (b->device_fd < 0)
         return b->device_fd;
-    b->memory_fd = path_open_beneath(b->source_fd, MANIFEST_MEMORY, O_RDONLY, 0, err);
+    b->memory_fd = manifest_open_file(b->source_fd, MANIFEST_MEMORY, err);
     if (b->memory_fd < 0)
         return b->memory_fd;
-    return worker_start(sb->event, "loading the memory", fill, sb, on_filled, sb, &b->fill, err);
+    if (memory_image_shared(b->manifest.memory) == 0)
+        return 0;
+    b->base_fd = manifest_open_file(b->source_fd, MANIFEST_BASE, err);
+    return b->base_fd < 0 ? b->base_fd : 0;
+}
+
+int boot_load(struct sandbox *sb, struct err *err) {
+    struct boot *b = sb->boot;
+    int r = open_files(b, err);
+    if (r == 0)
+        r = worker_start(sb->event, "loading the memory", fill, sb, on_filled, sb, &b->fill, err);
+    if (r == 0 || b->kind != BOOT_TEMPLATE)
+        return r;
+    boot_fall_back(sb, err);
+    return 0;
 }

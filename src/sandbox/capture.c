@@ -37,6 +37,7 @@ struct capture {
     bool stop, is_template, no_sync;
     bool frozen, stopped;
     int dir_fd, device_fd, memory_fd;
+    int base_fd; /* borrowed; linked into the snapshot; -1: all of the memory is stored */
     struct manifest manifest;
     char **roots; /* directory to copy for each container of the manifest */
     struct findings *findings;
@@ -80,6 +81,7 @@ static void finish(struct capture *c) {
     struct sandbox *sb = c->sb;
     struct capture_outcome outcome = {.stopped_usec = c->manifest.stopped_usec,
                                       .memory_bytes = memory_image_data(c->manifest.memory),
+                                      .shared_bytes = memory_image_shared(c->manifest.memory),
                                       .device_bytes = c->findings->device_size,
                                       .warnings = c->warnings};
     for (size_t i = 0; i < c->manifest.n_containers; i++)
@@ -265,8 +267,11 @@ static int copy_in_worker(void *arg, struct err *err) {
     long cpus = sysconf(_SC_NPROCESSORS_ONLN);
     if (FAULT(SNAPSHOT_COPY))
         return err_errno(err, errno, "cannot copy the memory");
-    int r = memory_image_save(vm_memory_fd(c->sb->vm), c->memory_fd, (unsigned)MAX(1, MIN(cpus, COPY_PROCESSES_MAX)),
-                              c->manifest.memory, err);
+    int r = memory_image_save(vm_memory_fd(c->sb->vm), c->memory_fd, c->base_fd,
+                              (unsigned)MAX(1, MIN(cpus, COPY_PROCESSES_MAX)), c->manifest.memory, err);
+    if (r == 0 && c->base_fd >= 0 && memory_image_shared(c->manifest.memory) == 0 &&
+        unlinkat(c->dir_fd, MANIFEST_BASE, 0) < 0)
+        r = err_errno(err, errno, "cannot remove " MANIFEST_BASE);
     for (size_t i = 0; r == 0 && i < c->manifest.n_containers; i++)
         r = copy_root(c, i, err);
     return r == 0 ? digest_device(c, err) : r;
@@ -340,6 +345,18 @@ static int set_deadline(struct capture *c, struct err *err) {
     return r < 0 ? err_errno(err, -r, "cannot set a timer") : 0;
 }
 
+/* What the sandbox was a copy of may be gone by now, or on another file system, or have too many links. */
+static void link_base(struct capture *c) {
+    char path[32];
+    if (c->is_template || c->sb->base_fd < 0)
+        return;
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", c->sb->base_fd);
+    if (linkat(AT_FDCWD, path, c->dir_fd, MANIFEST_BASE, AT_SYMLINK_FOLLOW) == 0)
+        c->base_fd = c->sb->base_fd;
+    else
+        log_debug("snapshot %s shares no memory: %s", c->name, strerror(errno));
+}
+
 static int open_files(struct capture *c, const struct capture_spec *spec, struct err *err) {
     int r = store_open(spec->store, true, &c->store, err);
     if (r == 0)
@@ -350,6 +367,7 @@ static int open_files(struct capture *c, const struct capture_spec *spec, struct
     c->memory_fd = openat(c->dir_fd, MANIFEST_MEMORY, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (c->device_fd < 0 || c->memory_fd < 0 || FAULT(SNAPSHOT_BEGIN))
         return err_errno(err, errno, "cannot make a file in %s", spec->store);
+    link_base(c);
     return 0;
 }
 
@@ -415,6 +433,7 @@ int capture_start(struct sandbox *sb, const struct capture_spec *spec, capture_d
                           .dir_fd = -1,
                           .device_fd = -1,
                           .memory_fd = -1,
+                          .base_fd = -1,
                           .done = done,
                           .userdata = userdata};
     int r = c->name ? 0 : err_set(err, ENOMEM, "out of memory");

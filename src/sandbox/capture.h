@@ -31,8 +31,9 @@ struct capture_spec {
 };
 
 struct capture_outcome {
-    uint64_t stopped_usec; /* how long the containers stood still */
-    uint64_t memory_bytes, device_bytes, root_bytes;
+    uint64_t stopped_usec;               /* how long the containers stood still */
+    uint64_t memory_bytes, shared_bytes; /* shared: of the memory, in the image that the sandbox is a copy of */
+    uint64_t device_bytes, root_bytes;
     struct strv warnings; /* borrowed */
 };
 

@@ -91,7 +91,7 @@ int sandbox_new(sd_event *event, const struct sandbox_spec *spec, struct sandbox
     sb->event = sd_event_ref(event);
     sb->config = *spec->config;
     sb->host_mntns = spec->host_mntns_fd;
-    sb->share.fd = sb->snapshot_fd = sb->agent_fd = sb->layers_store.fd = sb->layers_fd = -1;
+    sb->share.fd = sb->snapshot_fd = sb->base_fd = sb->agent_fd = sb->layers_store.fd = sb->layers_fd = -1;
     sb->id = strdup(spec->id);
     sb->dir = strdup(spec->dir);
     if (!sb->id || !sb->dir)
@@ -148,6 +148,7 @@ struct sandbox *sandbox_free(struct sandbox *sb) {
     fd_close(sb->layers_fd);
     store_close(&sb->layers_store);
     fd_close(sb->snapshot_fd);
+    fd_close(sb->base_fd);
     machine_clear(&sb->machine);
     cgroup_leave(sb->cgroup);
     sd_event_source_disable_unref(sb->boot_deadline);

@@ -37,6 +37,7 @@ struct sandbox {
     char *layers_tmp; /* its name in the store; NULL: none */
     int layers_fd;    /* locked */
     int snapshot_fd;  /* of the snapshot it is a copy of, locked; -1: none */
+    int base_fd;      /* memory of the template that it came from, if need be by way of snapshots; -1: none */
     int agent_fd;     /* of a VM that is being loaded; -1: none */
     struct ttrpc_client *agent;
     struct call_list calls;

@@ -96,6 +96,15 @@ static void remove_oldest(const char *dir) {
             log_debug("%s", err.msg); /* in use just now, or gone */
 }
 
+/* Nothing has run since: the sandbox it was made of is as good as a copy. */
+static int open_made(const struct sandbox *sb) {
+    cleanup_free char *path = str_printf("%s/%s/" MANIFEST_MEMORY, sb->config.template_dir, sb->template.name);
+    int fd = path ? open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC) : -1;
+    if (fd < 0)
+        log_debug("its snapshots share no memory: %s", path ? strerror(errno) : "out of memory");
+    return fd;
+}
+
 static void on_made(void *userdata, const struct capture_outcome *outcome, const struct err *err) {
     struct sandbox *sb = userdata;
     sb->boot->build_lock = fd_close(sb->boot->build_lock);
@@ -105,6 +114,7 @@ static void on_made(void *userdata, const struct capture_outcome *outcome, const
         log_warn("no template was made: %s", err->msg);
     } else {
         sb->template.memory_bytes = outcome->memory_bytes;
+        sb->boot->memory_fd = open_made(sb);
         remove_oldest(sb->config.template_dir);
     }
     if (!err)

@@ -50,6 +50,7 @@ static void on_captured(void *userdata, const struct capture_outcome *o, const s
     Stasis__Sandbox__V1__SnapshotResponse out = STASIS__SANDBOX__V1__SNAPSHOT_RESPONSE__INIT;
     out.stopped_usec = o->stopped_usec;
     out.memory_bytes = o->memory_bytes;
+    out.shared_bytes = o->shared_bytes;
     out.device_bytes = o->device_bytes;
     out.root_bytes = o->root_bytes;
     out.n_warnings = o->warnings.n;

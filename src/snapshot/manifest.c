@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "snapshot/manifest.h"
 
+#include <endian.h>
 #include <fcntl.h>
 #include <nettle/sha2.h>
 #include <string.h>
@@ -69,13 +70,40 @@ static json_t *machine_json(const struct manifest_machine *m) {
     return v;
 }
 
-/* Only segments with data: [index, bytes, digest]. */
+/* The bits as bytes, from the segment's first pages on. NULL, and no error: none is set. */
+static json_t *base_json(const struct memory_image *m, uint32_t index, bool *ret_any) {
+    uint64_t words[MEMORY_SEGMENT_CHUNKS];
+    char text[2 * sizeof(words) + 1];
+    size_t n = memory_image_chunks(m, index);
+    *ret_any = false;
+    for (size_t i = 0; i < n; i++) {
+        words[i] = htole64(m->base[index * MEMORY_SEGMENT_CHUNKS + i]);
+        *ret_any = *ret_any || words[i];
+    }
+    if (!*ret_any)
+        return NULL;
+    hex_format((const uint8_t *)words, n * sizeof(*words), text);
+    return json_string(text);
+}
+
+/* [index, bytes, digest], and if it shares pages the bits. */
+static json_t *segment_json(const struct memory_image *m, uint32_t index) {
+    bool shares;
+    const struct memory_segment *s = &m->segments[index];
+    json_t *v = json_pack("[I, I, o]", (json_int_t)index, (json_int_t)s->data, hex_of(s->digest, MEMORY_DIGEST_SIZE));
+    json_t *base = base_json(m, index, &shares);
+    if (v && shares && json_array_append_new(v, base) < 0) { /* it takes what there is, and refuses NULL */
+        json_decref(v);
+        return NULL;
+    }
+    return v;
+}
+
+/* Only segments with data. */
 static json_t *memory_json(const struct memory_image *m) {
     cleanup_json json_t *list = json_array();
     for (uint32_t i = 0; list && m && i < m->n; i++)
-        if (m->segments[i].data &&
-            json_array_append_new(list, json_pack("[I, I, o]", (json_int_t)i, (json_int_t)m->segments[i].data,
-                                                  hex_of(m->segments[i].digest, MEMORY_DIGEST_SIZE))) < 0)
+        if (m->segments[i].data && json_array_append_new(list, segment_json(m, i)) < 0)
             return NULL;
     return json_pack("{s:I, s:I, s:O}", "size", (json_int_t)(m ? m->size : 0), "segment", (json_int_t)MEMORY_SEGMENT,
                      "segments", list);

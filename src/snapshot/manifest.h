@@ -6,6 +6,7 @@
  *   manifest.json
  *   device         QEMU's device state (with virtiofsd's)
  *   memory         memory_image.h
+ *   base           if pages are shared: its base, a link to the memory of a template (imported: a copy)
  *   roots/<n>/     of container n (in the manifest's order): its root's copy, or of an overlay its upper directory's
  */
 #pragma once
@@ -19,10 +20,11 @@
 #include "snapshot/memory_image.h"
 #include "snapshot/tree.h"
 
-#define MANIFEST_VERSION 3
+#define MANIFEST_VERSION 4
 #define MANIFEST_FILE "manifest.json"
 #define MANIFEST_DEVICE "device"
 #define MANIFEST_MEMORY "memory"
+#define MANIFEST_BASE "base"
 #define MANIFEST_ROOTS "roots"
 #define MANIFEST_MAX ((size_t)64 << 20) /* bytes of the file */
 #define MANIFEST_CONTAINERS_MAX 256
@@ -100,6 +102,10 @@ json_t *manifest_json(const struct manifest *m);
 
 /* Size and SHA-256 of a file from its beginning: of the device state. Errors: of read. */
 int manifest_digest_file(int fd, uint64_t *ret_size, uint8_t ret_sha256[MANIFEST_DIGEST_SIZE], struct err *err);
+
+/* Opens MANIFEST_DEVICE, MANIFEST_MEMORY or MANIFEST_BASE for reading. -EBADMSG "NAME: …" if it is not there, or no
+ * regular file. */
+int manifest_open_file(int dirfd, const char *name, struct err *err);
 
 /* Checks the digests of device state, memory and every root: what differs is named (-EBADMSG). `processes` as in
  * memory_image.h. */

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <endian.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -106,12 +107,32 @@ static int read_machine(const json_t *obj, struct manifest_machine *m, struct er
     return 0;
 }
 
-/* [index, bytes of data, digest]; indices ascend. */
+/* Of pages that the segment has; the digest knows whether they are the right ones. */
+static int read_base(const json_t *v, const char *path, uint32_t index, struct memory_image *m, struct err *err) {
+    uint64_t words[MEMORY_SEGMENT_CHUNKS], pages = 0;
+    size_t n = memory_image_chunks(m, index);
+    uint64_t *base = &m->base[index * MEMORY_SEGMENT_CHUNKS];
+    if (!v)
+        return 0;
+    if (!parse_hex(v, (uint8_t *)words, n * sizeof(*words)))
+        return err_set(err, EINVAL, "%s: the pages of the base must be %zu bytes in lower-case hexadecimal digits",
+                       path, n * sizeof(*words));
+    for (size_t i = 0; i < n; i++) {
+        base[i] = le64toh(words[i]);
+        pages += (uint64_t)__builtin_popcountll(base[i]);
+    }
+    if (pages == 0 || pages * MEMORY_PAGE > m->segments[index].data)
+        return err_set(err, EINVAL, "%s: %llu pages of the base, and %llu bytes of data", path,
+                       (unsigned long long)pages, (unsigned long long)m->segments[index].data);
+    return 0;
+}
+
+/* [index, bytes of data, digest], and perhaps which pages are the base's; indices ascend. */
 static int read_segment(const json_t *v, const char *path, int64_t *last, struct memory_image *m, struct err *err) {
     json_int_t index = json_integer_value(json_array_get(v, 0)), data = json_integer_value(json_array_get(v, 1));
-    if (!json_is_array(v) || json_array_size(v) != 3 || !json_is_integer(json_array_get(v, 0)) ||
-        !json_is_integer(json_array_get(v, 1)))
-        return err_set(err, EINVAL, "%s: must be [index, bytes, digest]", path);
+    if (!json_is_array(v) || json_array_size(v) < 3 || json_array_size(v) > 4 ||
+        !json_is_integer(json_array_get(v, 0)) || !json_is_integer(json_array_get(v, 1)))
+        return err_set(err, EINVAL, "%s: must be [index, bytes, digest] or [index, bytes, digest, pages]", path);
     if (index <= *last || index >= (json_int_t)m->n)
         return err_set(err, EINVAL, "%s: its index must be above the one before and below %u", path, m->n);
     uint64_t room = MIN(MEMORY_SEGMENT, m->size - (uint64_t)index * MEMORY_SEGMENT);
@@ -119,9 +140,9 @@ static int read_segment(const json_t *v, const char *path, int64_t *last, struct
         return err_set(err, EINVAL, "%s: its bytes must be pages up to %llu", path, (unsigned long long)room);
     *last = index;
     m->segments[index].data = (uint64_t)data;
-    return parse_hex(json_array_get(v, 2), m->segments[index].digest, MEMORY_DIGEST_SIZE)
-               ? 0
-               : err_set(err, EINVAL, "%s: must have 128 bits of XXH3 in lower-case hexadecimal digits", path);
+    if (!parse_hex(json_array_get(v, 2), m->segments[index].digest, MEMORY_DIGEST_SIZE))
+        return err_set(err, EINVAL, "%s: must have 128 bits of XXH3 in lower-case hexadecimal digits", path);
+    return read_base(json_array_get(v, 3), path, (uint32_t)index, m, err);
 }
 
 static int read_memory(const json_t *obj, struct manifest *m, struct err *err) {
@@ -146,6 +167,8 @@ static int read_memory(const json_t *obj, struct manifest *m, struct err *err) {
         snprintf(at, sizeof(at), "memory.segments[%zu]", i);
         r = read_segment(json_array_get(list, i), at, &last, m->memory, err);
     }
+    if (r == 0 && m->is_template && memory_image_shared(m->memory))
+        r = err_set(err, EINVAL, "memory: a template has no base");
     return r;
 }
 

@@ -31,8 +31,7 @@ int manifest_digest_file(int fd, uint64_t *ret_size, uint8_t ret_sha256[MANIFEST
     return 0;
 }
 
-/* Opens what must be a regular file of the directory. */
-static int open_file(int dirfd, const char *name, struct err *err) {
+int manifest_open_file(int dirfd, const char *name, struct err *err) {
     struct stat st;
     cleanup_fd int fd = openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
     if (fd < 0 && errno != ENOENT && errno != ELOOP && errno != ENXIO)
@@ -45,7 +44,7 @@ static int open_file(int dirfd, const char *name, struct err *err) {
 static int verify_device(int dirfd, const struct manifest *m, struct err *err) {
     uint8_t sha256[MANIFEST_DIGEST_SIZE];
     uint64_t size = 0;
-    cleanup_fd int fd = open_file(dirfd, MANIFEST_DEVICE, err);
+    cleanup_fd int fd = manifest_open_file(dirfd, MANIFEST_DEVICE, err);
     if (fd < 0)
         return fd;
     int r = manifest_digest_file(fd, &size, sha256, err);
@@ -86,10 +85,13 @@ int manifest_verify(int dirfd, const struct manifest *m, unsigned processes, str
     int r = verify_device(dirfd, m, err);
     if (r < 0)
         return r;
-    cleanup_fd int memory = open_file(dirfd, MANIFEST_MEMORY, err);
+    cleanup_fd int memory = manifest_open_file(dirfd, MANIFEST_MEMORY, err);
     if (memory < 0)
         return memory;
-    r = memory_image_verify(memory, m->memory, processes, err);
+    cleanup_fd int base = -1;
+    if (memory_image_shared(m->memory) && (base = manifest_open_file(dirfd, MANIFEST_BASE, err)) < 0)
+        return base;
+    r = memory_image_verify(memory, base, m->memory, processes, err);
     for (size_t i = 0; r == 0 && i < m->n_containers; i++)
         r = verify_root(dirfd, i, &m->containers[i], err);
     return r;

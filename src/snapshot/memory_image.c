@@ -44,24 +44,33 @@ struct extent {
     uint64_t hole, data, end;
 };
 
+struct source {
+    int fd; /* -1: none */
+    struct extent extent;
+};
+
 struct job {
-    int in;
-    int out;                     /* -1: only check */
-    bool check;                  /* compare with the segments; else fill them in */
-    struct memory_segment *made; /* of save */
+    struct source in, base;
+    int out;                   /* -1: only check */
+    bool check;                /* compare with the segments; else fill them in */
+    struct memory_image *made; /* of save */
     const struct memory_image *image;
     uint32_t *order;    /* of the segments, owned */
     uint8_t *buffer;    /* a chunk, owned */
+    uint8_t *other;     /* the base's, of save; owned; NULL without */
     XXH3_state_t *hash; /* owned */
     struct run *run;    /* owned */
     /* Of this process, for loading. */
     int uffd;     /* -1: none */
     uint8_t *map; /* of `out`, registered; NULL: none */
-    struct extent extent;
 };
 
-static size_t mapping_size(uint32_t n) {
-    return sizeof(struct memory_image) + n * sizeof(struct memory_segment);
+static size_t chunks(uint64_t size) {
+    return (size_t)((size + MEMORY_CHUNK - 1) / MEMORY_CHUNK);
+}
+
+static size_t mapping_size(uint64_t size, uint32_t n) {
+    return sizeof(struct memory_image) + n * sizeof(struct memory_segment) + chunks(size) * sizeof(uint64_t);
 }
 
 int memory_image_new(uint64_t size, struct memory_image **ret, struct err *err) {
@@ -70,18 +79,24 @@ int memory_image_new(uint64_t size, struct memory_image **ret, struct err *err) 
                        (unsigned long long)size, (unsigned long long)MEMORY_PAGE,
                        (unsigned long long)(MEMORY_SEGMENT * MEMORY_SEGMENTS_MAX));
     uint32_t n = (uint32_t)((size + MEMORY_SEGMENT - 1) / MEMORY_SEGMENT);
-    struct memory_image *m = mmap(NULL, mapping_size(n), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    struct memory_image *m =
+        mmap(NULL, mapping_size(size, n), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (m == MAP_FAILED)
         return err_set(err, ENOMEM, "out of memory");
     *m = (struct memory_image){.size = size, .n = n, .segments = (struct memory_segment *)(m + 1)};
+    m->base = (uint64_t *)(m->segments + n);
     *ret = m;
     return 0;
 }
 
 struct memory_image *memory_image_free(struct memory_image *m) {
     if (m)
-        munmap(m, mapping_size(m->n));
+        munmap(m, mapping_size(m->size, m->n));
     return NULL;
+}
+
+size_t memory_image_chunks(const struct memory_image *m, uint32_t i) {
+    return MIN(chunks(m->size) - i * MEMORY_SEGMENT_CHUNKS, (size_t)MEMORY_SEGMENT_CHUNKS);
 }
 
 uint64_t memory_image_data(const struct memory_image *m) {
@@ -89,6 +104,13 @@ uint64_t memory_image_data(const struct memory_image *m) {
     for (uint32_t i = 0; i < m->n; i++)
         sum += m->segments[i].data;
     return sum;
+}
+
+uint64_t memory_image_shared(const struct memory_image *m) {
+    uint64_t pages = 0;
+    for (size_t i = 0; i < chunks(m->size); i++)
+        pages += (uint64_t)__builtin_popcountll(m->base[i]);
+    return pages * MEMORY_PAGE;
 }
 
 static int wrong(uint64_t at, const char *what, struct err *err) {
@@ -106,17 +128,17 @@ static bool page_is_zero(const uint8_t *page) {
 }
 
 /* Finds the first data of the source at `at` or behind it. In whole pages, whatever the file system's blocks are. */
-static int find_extent(struct job *j, uint64_t at, struct err *err) {
-    struct extent *x = &j->extent;
+static int find_extent(struct source *s, uint64_t size, uint64_t at, struct err *err) {
+    struct extent *x = &s->extent;
     if (at >= x->hole && at < x->end)
         return 0;
-    off_t data = lseek(j->in, (off_t)at, SEEK_DATA);
+    off_t data = lseek(s->fd, (off_t)at, SEEK_DATA);
     if (data < 0 && errno != ENXIO)
         return failed(errno, at, "find data", err);
-    off_t end = data < 0 ? -1 : lseek(j->in, data, SEEK_HOLE);
+    off_t end = data < 0 ? -1 : lseek(s->fd, data, SEEK_HOLE);
     if (data >= 0 && end < 0 && errno != ENXIO)
         return failed(errno, (uint64_t)data, "find the end of data", err);
-    *x = (struct extent){.hole = at, .data = j->image->size, .end = j->image->size};
+    *x = (struct extent){.hole = at, .data = size, .end = size};
     /* A hole that was made between the two calls: nothing is known but that `at` may be data. */
     if (data >= 0 && end <= data)
         x->data = at;
@@ -127,9 +149,9 @@ static int find_extent(struct job *j, uint64_t at, struct err *err) {
     return 0;
 }
 
-static int read_pages(struct job *j, uint8_t *to, uint64_t at, size_t len, struct err *err) {
+static int read_pages(int fd, uint8_t *to, uint64_t at, size_t len, struct err *err) {
     while (len) {
-        ssize_t n = pread(j->in, to, len, (off_t)at);
+        ssize_t n = pread(fd, to, len, (off_t)at);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
@@ -157,27 +179,63 @@ static int write_pages(struct job *j, const uint8_t *from, uint64_t at, size_t l
     return 0;
 }
 
-/* Reads what the source has from `at` to `end`, at most a chunk, into the buffer. A bit of ret_pages is set for every
- * page that is not zero; what the buffer holds of the others means nothing. */
-static int read_chunk(struct job *j, uint64_t at, uint64_t end, uint64_t *ret_pages, struct err *err) {
+/* Reads what the source (of `size` bytes) has from `at` to `end`, at most a chunk, into the buffer. A bit of ret_pages
+ * is set for every page that is not zero; what the buffer holds of the others means nothing. */
+static int read_chunk(struct source *s, uint64_t size, uint64_t at, uint64_t end, uint8_t *buffer, uint64_t *ret_pages,
+                      struct err *err) {
     uint64_t pages = 0;
     for (uint64_t p = at; p < end;) {
-        int r = find_extent(j, p, err);
+        int r = find_extent(s, size, p, err);
         if (r < 0)
             return r;
-        uint64_t from = MAX(p, j->extent.data), to = MIN(end, j->extent.end);
+        uint64_t from = MAX(p, s->extent.data), to = MIN(end, s->extent.end);
         if (from >= to) {
             p = to;
             continue;
         }
-        r = read_pages(j, j->buffer + (from - at), from, (size_t)(to - from), err);
+        r = read_pages(s->fd, buffer + (from - at), from, (size_t)(to - from), err);
         if (r < 0)
             return r;
         for (p = from; p < to; p += MEMORY_PAGE)
-            if (!page_is_zero(j->buffer + (p - at)))
+            if (!page_is_zero(buffer + (p - at)))
                 pages |= UINT64_C(1) << ((p - at) / MEMORY_PAGE);
     }
     *ret_pages = pages;
+    return 0;
+}
+
+/* The next run of pages from *i on: *ret_first and up to *i. False: there is none. */
+static bool next_run(uint64_t pages, unsigned *i, unsigned *ret_first) {
+    while (*i < CHUNK_PAGES && !(pages & UINT64_C(1) << *i))
+        (*i)++;
+    *ret_first = *i;
+    while (*i < CHUNK_PAGES && pages & UINT64_C(1) << *i)
+        (*i)++;
+    return *i > *ret_first;
+}
+
+/* Of the pages in the buffer, those that the base has as well. */
+static int compare_base(struct job *j, uint64_t at, uint64_t end, uint64_t pages, uint64_t *ret_same, struct err *err) {
+    uint64_t there = 0, same = 0;
+    int r = read_chunk(&j->base, j->image->size, at, end, j->other, &there, err);
+    if (r < 0)
+        return err_wrap(err, "the base");
+    for (unsigned i = 0; i < CHUNK_PAGES; i++)
+        if (pages & there & UINT64_C(1) << i &&
+            memcmp(j->buffer + i * MEMORY_PAGE, j->other + i * MEMORY_PAGE, MEMORY_PAGE) == 0)
+            same |= UINT64_C(1) << i;
+    *ret_same = same;
+    return 0;
+}
+
+/* Puts the base's pages into the buffer. */
+static int read_base(struct job *j, uint64_t at, uint64_t pages, struct err *err) {
+    for (unsigned i = 0, first; next_run(pages, &i, &first);) {
+        int r = read_pages(j->base.fd, j->buffer + first * MEMORY_PAGE, at + first * MEMORY_PAGE,
+                           (i - first) * MEMORY_PAGE, err);
+        if (r < 0)
+            return err_wrap(err, "the base");
+    }
     return 0;
 }
 
@@ -240,27 +298,44 @@ static int write_run(struct job *j, const uint8_t *from, uint64_t at, size_t len
     return j->map ? copy_in(j, from, at, len, err) : write_in_turn(j, from, at, len, err);
 }
 
-/* Hashes and writes the runs of a chunk. */
-static int put_chunk(struct job *j, uint64_t at, uint64_t pages, struct memory_segment *s, struct err *err) {
-    for (unsigned i = 0; i < CHUNK_PAGES;) {
-        unsigned first = i;
-        while (i < CHUNK_PAGES && pages & UINT64_C(1) << i)
-            i++;
-        if (i == first) {
-            i++;
-            continue;
-        }
-        const uint8_t *bytes = j->buffer + first * MEMORY_PAGE;
+/* Hashes the runs of a chunk, and writes those of `own`. */
+static int put_chunk(struct job *j, uint64_t at, uint64_t pages, uint64_t own, struct memory_segment *s,
+                     struct err *err) {
+    unsigned first;
+    for (unsigned i = 0; next_run(pages, &i, &first);) {
         uint64_t start = at + first * MEMORY_PAGE, len = (i - first) * MEMORY_PAGE;
         uint64_t head[2] = {htole64(start % MEMORY_SEGMENT), htole64(len)};
         (void)XXH3_128bits_update(j->hash, head, sizeof(head));
-        (void)XXH3_128bits_update(j->hash, bytes, len);
+        (void)XXH3_128bits_update(j->hash, j->buffer + first * MEMORY_PAGE, len);
         s->data += len;
-        int r = write_run(j, bytes, start, len, err);
+    }
+    for (unsigned i = 0; next_run(own, &i, &first);) {
+        int r = write_run(j, j->buffer + first * MEMORY_PAGE, at + first * MEMORY_PAGE, (i - first) * MEMORY_PAGE, err);
         if (r < 0)
             return r;
     }
     return 0;
+}
+
+static int save_chunk(struct job *j, uint64_t at, uint64_t end, struct memory_segment *s, struct err *err) {
+    uint64_t pages = 0, same = 0;
+    int r = read_chunk(&j->in, j->image->size, at, end, j->buffer, &pages, err);
+    if (r == 0 && pages && j->base.fd >= 0)
+        r = compare_base(j, at, end, pages, &same, err);
+    j->made->base[at / MEMORY_CHUNK] = same;
+    return r < 0 ? r : put_chunk(j, at, pages, pages & ~same, s, err);
+}
+
+static int check_chunk(struct job *j, uint64_t at, uint64_t end, struct memory_segment *s, struct err *err) {
+    uint64_t pages = 0, base = j->image->base[at / MEMORY_CHUNK];
+    uint32_t index = (uint32_t)(at / MEMORY_SEGMENT);
+    int r = base == UINT64_MAX ? 0 : read_chunk(&j->in, j->image->size, at, end, j->buffer, &pages, err);
+    if (r == 0)
+        r = read_base(j, at, base, err);
+    pages |= base;
+    if (r == 0 && pages && j->image->segments[index].data == 0)
+        r = wrong(index * MEMORY_SEGMENT, "there is data, and the image says that there is none", err);
+    return r < 0 ? r : put_chunk(j, at, pages, pages, s, err);
 }
 
 static int do_segment(struct job *j, uint32_t index, struct err *err) {
@@ -268,12 +343,8 @@ static int do_segment(struct job *j, uint32_t index, struct err *err) {
     struct memory_segment s = {0};
     (void)XXH3_128bits_reset(j->hash);
     for (uint64_t at = start; at < end; at += MEMORY_CHUNK) {
-        uint64_t pages = 0;
-        int r = read_chunk(j, at, MIN(at + MEMORY_CHUNK, end), &pages, err);
-        if (r >= 0 && pages && j->check && j->image->segments[index].data == 0)
-            r = wrong(start, "there is data, and the image says that there is none", err);
-        if (r >= 0)
-            r = put_chunk(j, at, pages, &s, err);
+        uint64_t to = MIN(at + MEMORY_CHUNK, end);
+        int r = j->check ? check_chunk(j, at, to, &s, err) : save_chunk(j, at, to, &s, err);
         if (r < 0)
             return r;
     }
@@ -283,7 +354,7 @@ static int do_segment(struct job *j, uint32_t index, struct err *err) {
         memcpy(s.digest, bytes.digest, sizeof(s.digest));
     }
     if (!j->check) {
-        j->made[index] = s;
+        j->made->segments[index] = s;
         return 0;
     }
     const struct memory_segment *want = &j->image->segments[index];
@@ -376,9 +447,10 @@ static int copy(struct job *j, unsigned processes, struct err *err) {
     int r;
     j->order = calloc(n, sizeof(*j->order));
     j->buffer = aligned_alloc(MEMORY_PAGE, MEMORY_CHUNK);
+    j->other = j->base.fd >= 0 && !j->check ? aligned_alloc(MEMORY_PAGE, MEMORY_CHUNK) : NULL;
     j->hash = XXH3_createState();
     j->run = new_run();
-    if (j->order && j->buffer && j->hash && j->run) {
+    if (j->order && j->buffer && j->hash && j->run && (j->other || j->base.fd < 0 || j->check)) {
         for (uint32_t i = 0; i < n; i++)
             j->order[i] = i;
         if (j->check && processes > 1)
@@ -388,6 +460,7 @@ static int copy(struct job *j, unsigned processes, struct err *err) {
         r = err_set(err, ENOMEM, "out of memory");
     free(j->order);
     free(j->buffer);
+    free(j->other);
     XXH3_freeState(j->hash);
     if (j->run)
         munmap(j->run, sizeof(*j->run));
@@ -404,10 +477,21 @@ static int file_size(int fd, const char *what, uint64_t *ret, struct err *err) {
     return 0;
 }
 
-int memory_image_save(int memory_fd, int file_fd, unsigned processes, struct memory_image *m, struct err *err) {
+static int check_base(int base_fd, const struct memory_image *m, struct err *err) {
+    uint64_t have = 0;
+    if (base_fd < 0)
+        return 0;
+    int r = file_size(base_fd, "the base", &have, err);
+    return r < 0 || have == m->size ? r
+                                    : err_set(err, EBADMSG, "memory: the base has %llu bytes, and must have %llu",
+                                              (unsigned long long)have, (unsigned long long)m->size);
+}
+
+int memory_image_save(int memory_fd, int file_fd, int base_fd, unsigned processes, struct memory_image *m,
+                      struct err *err) {
     uint64_t have = 0, there = 0;
     int r = file_size(memory_fd, "the memory", &have, err);
-    if (r < 0 || (r = file_size(file_fd, "the image", &there, err)) < 0)
+    if (r < 0 || (r = file_size(file_fd, "the image", &there, err)) < 0 || (r = check_base(base_fd, m, err)) < 0)
         return r;
     if (have != m->size)
         return err_set(err, EINVAL, "the memory has %llu bytes, not %llu", (unsigned long long)have,
@@ -416,13 +500,17 @@ int memory_image_save(int memory_fd, int file_fd, unsigned processes, struct mem
         return err_set(err, EINVAL, "the file for the image is not empty");
     if (ftruncate(file_fd, (off_t)m->size) < 0)
         return err_errno(err, errno, "cannot size the image to %llu bytes", (unsigned long long)m->size);
-    struct job j = {.in = memory_fd, .out = file_fd, .made = m->segments, .image = m};
+    struct job j = {.in = {.fd = memory_fd}, .base = {.fd = base_fd}, .out = file_fd, .made = m, .image = m};
     return copy(&j, processes, err);
 }
 
-static int check_file(int file_fd, const struct memory_image *m, struct err *err) {
+static int check_files(int file_fd, int base_fd, const struct memory_image *m, struct err *err) {
     uint64_t have = 0;
     int r = file_size(file_fd, "the image", &have, err);
+    if (r == 0)
+        r = check_base(base_fd, m, err);
+    if (r == 0 && base_fd < 0 && memory_image_shared(m))
+        r = err_set(err, EBADMSG, "memory: it shares pages with a base, and there is none");
     if (r < 0)
         return r;
     if (have < m->size)
@@ -432,22 +520,23 @@ static int check_file(int file_fd, const struct memory_image *m, struct err *err
     return 0;
 }
 
-int memory_image_load(int file_fd, const struct memory_image *m, int memory_fd, unsigned processes, struct err *err) {
+int memory_image_load(int file_fd, int base_fd, const struct memory_image *m, int memory_fd, unsigned processes,
+                      struct err *err) {
     uint64_t room = 0;
-    int r = check_file(file_fd, m, err);
+    int r = check_files(file_fd, base_fd, m, err);
     if (r < 0 || (r = file_size(memory_fd, "the memory", &room, err)) < 0)
         return r;
     if (room != m->size)
         return err_set(err, EINVAL, "the memory has %llu bytes, and the image %llu", (unsigned long long)room,
                        (unsigned long long)m->size);
-    struct job j = {.in = file_fd, .out = memory_fd, .check = true, .image = m};
+    struct job j = {.in = {.fd = file_fd}, .base = {.fd = base_fd}, .out = memory_fd, .check = true, .image = m};
     return copy(&j, processes, err);
 }
 
-int memory_image_verify(int file_fd, const struct memory_image *m, unsigned processes, struct err *err) {
-    int r = check_file(file_fd, m, err);
+int memory_image_verify(int file_fd, int base_fd, const struct memory_image *m, unsigned processes, struct err *err) {
+    int r = check_files(file_fd, base_fd, m, err);
     if (r < 0)
         return r;
-    struct job j = {.in = file_fd, .out = -1, .check = true, .image = m};
+    struct job j = {.in = {.fd = file_fd}, .base = {.fd = base_fd}, .out = -1, .check = true, .image = m};
     return copy(&j, processes, err);
 }

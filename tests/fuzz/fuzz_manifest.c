@@ -18,6 +18,7 @@ static void check(const struct manifest *m) {
     require(id_validate("name", m->name, NULL) == 0 && id_validate("sandbox", m->sandbox_id, NULL) == 0);
     require(m->machine.cpus >= 1 && m->machine.cpus <= MANIFEST_CPUS_MAX && m->memory->size == m->machine.memory);
     require(m->n_containers <= MANIFEST_CONTAINERS_MAX && memory_image_data(m->memory) <= m->memory->size);
+    require(memory_image_shared(m->memory) <= memory_image_data(m->memory));
     for (size_t i = 0; i < m->n_containers; i++) {
         const struct manifest_container *c = &m->containers[i];
         require(json_is_object(c->spec) && json_is_object(c->state) && c->root.lowers.n <= MANIFEST_LOWERS_MAX);

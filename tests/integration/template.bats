@@ -113,6 +113,7 @@ tidy() {
         at=1000
         [ $item != memory ] || at=$(python3 -c 'import os, sys; print(os.lseek(os.open(sys.argv[1], 0), 1 << 24, os.SEEK_DATA))' "$TEMPLATES/$name/memory")
         flip "$TEMPLATES/$name/$item" "$at"
+        [ $item != device ] || rm "$TEMPLATES/$name/$item" # or all of it
         start damaged
         grep 'level=warning' "$T/damaged.log"
         [ "$(warnings damaged)" = 1 ]

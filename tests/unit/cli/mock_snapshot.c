@@ -29,6 +29,7 @@ void handle_snapshot(struct ttrpc_request *req, const ProtobufCMessage *msg, voi
     Stasis__Sandbox__V1__SnapshotResponse out = STASIS__SANDBOX__V1__SNAPSHOT_RESPONSE__INIT;
     out.stopped_usec = 84000;
     out.memory_bytes = 1 << 20;
+    out.shared_bytes = 1 << 19;
     out.device_bytes = 1 << 10;
     out.root_bytes = 5;
     out.warnings = (char **)(uintptr_t)warnings;

@@ -42,7 +42,7 @@ static inline void fill_memory(int dir, struct manifest *m) {
     for (size_t at = 0; at < SNAPSHOT_MEMORY; at += (size_t)3 << 20)
         assert_int_equal(pwrite(memory, "memory", 6, (off_t)at + 100), 6);
     assert_int_equal(memory_image_new(SNAPSHOT_MEMORY, &m->memory, &err), 0);
-    if (memory_image_save(memory, file, 1, m->memory, &err) < 0)
+    if (memory_image_save(memory, file, -1, 1, m->memory, &err) < 0)
         fail_msg("%s", err.msg);
 }
 

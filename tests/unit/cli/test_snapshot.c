@@ -93,8 +93,9 @@ static void creates(void **state) {
     struct places a = setup(p);
     cleanup_free char *b = program_bundle(p, "b", false, NULL, "exec sleep 1000");
     RUN(p, NULL, 0, "", NULL, "run", "-d", "-b", b, "web");
-    RUN(p, NULL, 0, "s1: web stood still for 84 ms; memory 1.0 MiB, devices 1.0 KiB, roots 5 B\n", NULL, "--config",
-        a.config, "snapshot", "create", "web", "s1");
+    RUN(p, NULL, 0,
+        "s1: web stood still for 84 ms; memory 1.0 MiB (512.0 KiB of it the template's), devices 1.0 KiB, roots 5 B\n",
+        NULL, "--config", a.config, "snapshot", "create", "web", "s1");
     cleanup_free char *path = path_join(b, "snapshot.txt");
     cleanup_free char *text = NULL, *want = str_printf("path=\nstore=%s\nname=s2\nstop=true\nforce=true\n", a.store);
     RUN(p, NULL, 0, "s2\n", "the mock saves nothing", "--config", a.config, "snapshot", "create", "-q", "--stop",
@@ -104,6 +105,7 @@ static void creates(void **state) {
     cleanup_result struct result json =
         program_run(p, NULL, "--config", a.config, "snapshot", "create", "--json", "web", "s3", NULL);
     assert_non_null(strstr(json.out, "\"stopped_time\": 84000"));
+    assert_non_null(strstr(json.out, "\"shared_bytes\": 524288"));
     RUN(p, NULL, 1, "", "cannot make snapshot taken: there is a snapshot taken already", "--config", a.config,
         "snapshot", "create", "web", "taken");
     RUN(p, NULL, 1, "", "invalid", "--config", a.config, "snapshot", "create", "web", "a/b");

@@ -41,6 +41,7 @@ static inline struct manifest sample_manifest(void) {
         abort();
     m.memory->segments[0] = (struct memory_segment){.data = MEMORY_SEGMENT, .digest = {0xff, 0x10}};
     m.memory->segments[2] = (struct memory_segment){.data = 2 * MEMORY_PAGE, .digest = {5}};
+    m.memory->base[2 * MEMORY_SEGMENT_CHUNKS] = 2; /* its second page */
     sample_container(&m.containers[0], "c1", "g1");
     sample_container(&m.containers[1], "c2", "g2");
     strv_add(&m.containers[1].root.lowers, "/var/lib/a");

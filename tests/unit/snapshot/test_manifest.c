@@ -22,6 +22,8 @@ static void assert_same(const struct manifest *a, const struct manifest *b) {
     assert_non_null(x);
     assert_true(json_equal(x, y));
     assert_memory_equal(a->memory->segments, b->memory->segments, a->memory->n * sizeof(*a->memory->segments));
+    assert_int_equal(memory_image_shared(a->memory), memory_image_shared(b->memory));
+    assert_memory_equal(a->memory->base, b->memory->base, SAMPLE_MEMORY / MEMORY_CHUNK * sizeof(*a->memory->base));
     assert_memory_equal(a->device_sha256, b->device_sha256, sizeof(a->device_sha256));
     assert_memory_equal(&a->containers[1].root.totals, &b->containers[1].root.totals, sizeof(struct tree_totals));
 }
@@ -50,6 +52,7 @@ static void a_template_has_no_containers(void **state) {
     cleanup_manifest struct manifest back = {0}, m = sample_manifest();
     size_t n = m.n_containers;
     m.is_template = true;
+    m.memory->base[2 * MEMORY_SEGMENT_CHUNKS] = 0; /* nor a base */
     m.n_containers = 0;
     assert_int_equal(manifest_write(dir, &m, &e), 0);
     m.n_containers = n;
@@ -150,7 +153,7 @@ static void every_field_is_checked(void **state) {
     static const struct {
         const char *path, *text, *message;
     } cases[] = {
-        {"version", "1", "version: is 1, and this stasis reads 3"},
+        {"version", "1", "version: is 1, and this stasis reads 4"},
         {"version", "\"2\"", "version: must be a whole number"},
         {"version", NULL, "version: is missing"},
         {"extra", "1", "extra: is not known"},
@@ -194,6 +197,13 @@ static void every_field_is_checked(void **state) {
         {"memory.segments[0][1]", "16781312", "memory.segments[0]: its bytes must be pages"},
         {"memory.segments[1][1]", "20480", "memory.segments[1]: its bytes must be pages up to 16384"},
         {"memory.segments[1][2]", "null", "memory.segments[1]: must have 128 bits of XXH3"},
+        {"kind", "\"template\"", "memory: a template has no base"},
+        {"memory.segments[0]", "[0, 4096, \"00\", 4, 5]", "memory.segments[0]: must be [index, bytes, digest]"},
+        {"memory.segments[1][3]", "\"02000000000000\"", "memory.segments[1]: the pages of the base must be 8 bytes"},
+        {"memory.segments[1][3]", "\"0x00000000000000\"", "memory.segments[1]: the pages of the base must be 8 bytes"},
+        {"memory.segments[1][3]", "2", "memory.segments[1]: the pages of the base must be 8 bytes"},
+        {"memory.segments[1][3]", "\"0000000000000000\"", "memory.segments[1]: 0 pages of the base, and 8192 bytes"},
+        {"memory.segments[1][3]", "\"0700000000000000\"", "memory.segments[1]: 3 pages of the base, and 8192 bytes"},
         {"containers", "{}", "containers: must be an array"},
         {"containers[0]", "1", "containers[0]: must be an object"},
         {"containers[0].id", "\"x/y\"", "containers[0].id: invalid id"},

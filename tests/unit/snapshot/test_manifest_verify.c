@@ -23,7 +23,7 @@ static struct manifest make_snapshot(const struct tmpdir *t, int dir) {
     cleanup_fd int file = openat(dir, MANIFEST_MEMORY, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     assert_int_equal(ftruncate(memory, SAMPLE_MEMORY), 0);
     assert_int_equal(pwrite(memory, "page", 4, MEMORY_SEGMENT), 4);
-    assert_int_equal(memory_image_save(memory, file, 1, m.memory, &e), 0);
+    assert_int_equal(memory_image_save(memory, file, -1, 1, m.memory, &e), 0);
     assert_int_equal(mkdirat(dir, MANIFEST_ROOTS, 0700), 0);
     for (unsigned i = 0; i < 2; i++) {
         char name[32];

@@ -88,7 +88,7 @@ static struct memory_image *image_of(int memory, int file, unsigned processes) {
     struct stat st;
     assert_int_equal(fstat(memory, &st), 0);
     assert_int_equal(memory_image_new((uint64_t)st.st_size, &m, &e), 0);
-    assert_int_equal(memory_image_save(memory, file, processes, m, &e), 0);
+    assert_int_equal(memory_image_save(memory, file, -1, processes, m, &e), 0);
     return m;
 }
 
@@ -135,11 +135,11 @@ static void goes_there_and_back(void **state) {
         assert_int_equal(m->segments[4].data, PAGE);
         assert_in_range(allocated(file), MIXED_DATA, MIXED_DATA + 64 * PAGE);
         assert_same(memory, file, MIXED_SIZE);
-        assert_int_equal(memory_image_verify(file, m, processes[i], &e), 0);
+        assert_int_equal(memory_image_verify(file, -1, m, processes[i], &e), 0);
 
         cleanup_fd int back = new_memory(MIXED_SIZE);
         assert_int_equal(fcntl(back, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL), 0);
-        assert_int_equal(memory_image_load(file, m, back, processes[i], &e), 0);
+        assert_int_equal(memory_image_load(file, -1, m, back, processes[i], &e), 0);
         assert_in_range(allocated(back), MIXED_DATA, MIXED_DATA + 64 * PAGE);
         assert_same(memory, back, MIXED_SIZE);
         if (!first)
@@ -158,10 +158,10 @@ static void the_target_has_pages_or_is_no_memfd(void **state) {
     cleanup_memory_image struct memory_image *m = image_of(memory, file, 2);
     for (uint64_t at = 0; at < 4 * SEG; at += SEG / 4)
         put_zeros(back, at, 2 * PAGE);
-    assert_int_equal(memory_image_load(file, m, back, 2, &e), 0);
+    assert_int_equal(memory_image_load(file, -1, m, back, 2, &e), 0);
     assert_same(memory, back, MIXED_SIZE);
     assert_int_equal(ftruncate(other, MIXED_SIZE), 0);
-    assert_int_equal(memory_image_load(file, m, other, 2, &e), 0);
+    assert_int_equal(memory_image_load(file, -1, m, other, 2, &e), 0);
     assert_same(memory, other, MIXED_SIZE);
 }
 
@@ -175,8 +175,98 @@ static void empty_memory_is_all_hole(void **state) {
     for (uint32_t i = 0; i < m->n; i++)
         for (size_t k = 0; k < MEMORY_DIGEST_SIZE; k++)
             assert_int_equal(m->segments[i].digest[k], 0);
-    assert_int_equal(memory_image_load(file, m, back, 2, &e), 0);
+    assert_int_equal(memory_image_load(file, -1, m, back, 2, &e), 0);
     assert_int_equal(allocated(back), 0);
+}
+
+/* Memory that was changed since it was that of the base: in the ways that there are. */
+static int changed_memory(void) {
+    int fd = mixed_memory();
+    put(fd, 7 * PAGE, PAGE, 100);                 /* other data */
+    put_zeros(fd, MEMORY_CHUNK, 2 * PAGE);        /* none any more */
+    put(fd, SEG + 20 * PAGE, PAGE, 101);          /* where there was none */
+    put(fd, 2 * SEG + 7 * MEMORY_CHUNK, PAGE, 6); /* and in a chunk that had none */
+    return fd;
+}
+#define CHANGED_OWN (3 * PAGE)
+#define CHANGED_DATA (MIXED_DATA - 2 * PAGE + 2 * PAGE)
+
+static void what_the_base_has_is_left_out(void **state) {
+    struct tmpdir *t = *state;
+    struct err e = ERR_INIT;
+    cleanup_fd int first = mixed_memory(), memory = changed_memory(), base = new_file(t, "base"),
+                   all = new_file(t, "all");
+    cleanup_memory_image struct memory_image *b = image_of(first, base, 2), *whole = image_of(memory, all, 2);
+    assert_int_equal(memory_image_shared(b), 0);
+    for (unsigned processes = 1; processes < 4; processes++) {
+        char name[16];
+        snprintf(name, sizeof(name), "f%u", processes);
+        cleanup_fd int file = new_file(t, name), back = new_memory(MIXED_SIZE);
+        cleanup_memory_image struct memory_image *m = NULL;
+        assert_int_equal(memory_image_new(MIXED_SIZE, &m, &e), 0);
+        assert_int_equal(memory_image_save(memory, file, base, processes, m, &e), 0);
+        assert_int_equal(memory_image_data(m), CHANGED_DATA);
+        assert_int_equal(memory_image_shared(m), CHANGED_DATA - CHANGED_OWN);
+        assert_in_range(allocated(file), CHANGED_OWN, CHANGED_OWN + 16 * PAGE);
+        /* Digests are of the memory, wherever it is. */
+        assert_memory_equal(m->segments, whole->segments, m->n * sizeof(*m->segments));
+        assert_int_equal(memory_image_verify(file, base, m, processes, &e), 0);
+        assert_int_equal(memory_image_load(file, base, m, back, processes, &e), 0);
+        assert_same(memory, back, MIXED_SIZE);
+    }
+}
+
+static void nothing_is_the_same_and_all_is(void **state) {
+    struct tmpdir *t = *state;
+    struct err e = ERR_INIT;
+    cleanup_fd int first = mixed_memory(), other = new_memory(MIXED_SIZE), base = new_file(t, "base");
+    cleanup_memory_image struct memory_image *b = image_of(first, base, 2), *m = NULL, *n = NULL;
+    cleanup_fd int same = new_file(t, "same"), own = new_file(t, "own"), back = new_memory(MIXED_SIZE);
+    assert_int_equal(memory_image_new(MIXED_SIZE, &m, &e), 0);
+    assert_int_equal(memory_image_save(first, same, base, 2, m, &e), 0);
+    assert_int_equal(memory_image_shared(m), MIXED_DATA);
+    assert_int_equal(allocated(same), 0);
+    assert_int_equal(memory_image_load(same, base, m, back, 2, &e), 0);
+    assert_same(first, back, MIXED_SIZE);
+    put(other, 0, 2 * PAGE, 50);
+    assert_int_equal(memory_image_new(MIXED_SIZE, &n, &e), 0);
+    assert_int_equal(memory_image_save(other, own, base, 2, n, &e), 0);
+    assert_int_equal(memory_image_shared(n), 0);
+    assert_int_equal(memory_image_verify(own, -1, n, 2, &e), 0);
+}
+
+static void a_base_that_does_not_fit(void **state) {
+    struct tmpdir *t = *state;
+    struct err e = ERR_INIT;
+    cleanup_fd int first = mixed_memory(), memory = changed_memory(), base = new_file(t, "base");
+    cleanup_fd int file = new_file(t, "f"), small = new_memory(SEG),
+                   blind = openat(t->fd, "base", O_WRONLY | O_CLOEXEC);
+    cleanup_memory_image struct memory_image *b = image_of(first, base, 2), *m = NULL;
+    assert_int_equal(memory_image_new(MIXED_SIZE, &m, &e), 0);
+    assert_int_equal(memory_image_save(memory, file, small, 2, m, &e), -EBADMSG);
+    assert_int_equal(memory_image_save(memory, file, blind, 2, m, &e), -EBADF);
+    assert_non_null(strstr(e.msg, "the base"));
+    assert_int_equal(ftruncate(file, 0), 0);
+    assert_int_equal(memory_image_save(memory, file, base, 2, m, &e), 0);
+    assert_int_equal(memory_image_verify(file, -1, m, 2, &e), -EBADMSG);
+    assert_non_null(strstr(e.msg, "there is none"));
+    assert_int_equal(memory_image_verify(file, small, m, 2, &e), -EBADMSG);
+    assert_non_null(strstr(e.msg, "the base has"));
+    assert_int_equal(memory_image_verify(file, blind, m, 2, &e), -EBADF);
+    /* Not a page of it is trusted. What it has and the image does not ask for may be anything. */
+    put(base, MEMORY_CHUNK, PAGE, 77);
+    assert_int_equal(memory_image_verify(file, base, m, 2, &e), 0);
+    put(base, 4 * SEG + 2 * PAGE, PAGE, 78);
+    assert_int_equal(memory_image_verify(file, base, m, 2, &e), -EBADMSG);
+    assert_non_null(strstr(e.msg, "do not fit the digest"));
+    /* Nor the bits. */
+    put(base, 4 * SEG + 2 * PAGE, PAGE, 5);
+    assert_int_equal(memory_image_verify(file, base, m, 2, &e), 0);
+    m->base[0] ^= 1;
+    assert_int_equal(memory_image_verify(file, base, m, 2, &e), -EBADMSG);
+    m->base[0] ^= 1;
+    m->base[MIXED_SIZE / MEMORY_CHUNK] |= UINT64_C(1) << 40; /* behind the end */
+    assert_int_equal(memory_image_verify(file, base, m, 2, &e), -EBADMSG);
 }
 
 /* The format of the digest, computed here by hand: what is on disks must be readable by what comes later. */
@@ -215,14 +305,14 @@ static void layout_of_the_file_does_not_matter(void **state) {
     assert_int_equal(fd_write_all(full, bytes, MIXED_SIZE), 0);
     munmap(bytes, MIXED_SIZE);
     assert_true(allocated(full) >= MIXED_SIZE);
-    assert_int_equal(memory_image_verify(full, m, 2, &e), 0);
+    assert_int_equal(memory_image_verify(full, -1, m, 2, &e), 0);
     cleanup_fd int back = new_memory(MIXED_SIZE);
-    assert_int_equal(memory_image_load(full, m, back, 2, &e), 0);
+    assert_int_equal(memory_image_load(full, -1, m, back, 2, &e), 0);
     assert_in_range(allocated(back), MIXED_DATA, MIXED_DATA + 64 * PAGE);
     assert_same(memory, back, MIXED_SIZE);
 
     assert_int_equal(fallocate(full, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)SEG, 5 * (off_t)PAGE), 0);
-    assert_int_equal(memory_image_verify(full, m, 2, &e), 0);
+    assert_int_equal(memory_image_verify(full, -1, m, 2, &e), 0);
 }
 
 /* Every second page: the worst case of the walk over holes. */
@@ -234,7 +324,7 @@ static void scattered_pages(void **state) {
         put(memory, at, PAGE, (unsigned)(at / PAGE));
     cleanup_memory_image struct memory_image *m = image_of(memory, file, 2);
     assert_int_equal(memory_image_data(m), SEG);
-    assert_int_equal(memory_image_load(file, m, back, 2, &e), 0);
+    assert_int_equal(memory_image_load(file, -1, m, back, 2, &e), 0);
     assert_same(memory, back, 2 * SEG);
 }
 
@@ -248,7 +338,7 @@ static void single_bytes_count(void **state) {
         assert_int_equal(pwrite(memory, "x", 1, (off_t)(2 * i * PAGE + at[i])), 1);
     cleanup_memory_image struct memory_image *m = image_of(memory, file, 1);
     assert_int_equal(memory_image_data(m), ARRAY_SIZE(at) * PAGE);
-    assert_int_equal(memory_image_load(file, m, back, 1, &e), 0);
+    assert_int_equal(memory_image_load(file, -1, m, back, 1, &e), 0);
     assert_same(memory, back, SEG);
 }
 
@@ -256,10 +346,10 @@ static void expect_bad(int file, const struct memory_image *m, const char *messa
     for (unsigned processes = 1; processes <= 2; processes++) {
         struct err e = ERR_INIT;
         cleanup_fd int back = new_memory(m->size);
-        assert_int_equal(memory_image_verify(file, m, processes, &e), -EBADMSG);
+        assert_int_equal(memory_image_verify(file, -1, m, processes, &e), -EBADMSG);
         assert_string_equal(e.msg, message);
         e = (struct err)ERR_INIT;
-        assert_int_equal(memory_image_load(file, m, back, processes, &e), -EBADMSG);
+        assert_int_equal(memory_image_load(file, -1, m, back, processes, &e), -EBADMSG);
         assert_string_equal(e.msg, message);
     }
 }
@@ -292,7 +382,7 @@ static void flipped_bits_are_found(void **state) {
         expect_bad(file, m, flips[i].message);
         flip(file, flips[i].at);
     }
-    assert_int_equal(memory_image_verify(file, m, 2, &e), 0);
+    assert_int_equal(memory_image_verify(file, -1, m, 2, &e), 0);
 
     m->segments[1].digest[15] ^= 1;
     expect_bad(file, m, "memory at 0x1000000: the contents do not fit the digest");
@@ -349,18 +439,18 @@ static void wrong_fds_are_refused(void **state) {
     cleanup_memory_image struct memory_image *m = NULL;
     put(used, 0, 1, 1);
     assert_int_equal(memory_image_new(SEG, &m, &e), 0);
-    assert_int_equal(memory_image_save(small, file, 1, m, &e), -EINVAL);
-    assert_int_equal(memory_image_save(big, file, 1, m, &e), -EINVAL);
-    assert_int_equal(memory_image_save(null, file, 1, m, &e), -EINVAL);
-    assert_int_equal(memory_image_save(-1, file, 1, m, &e), -EBADF);
-    assert_int_equal(memory_image_save(memory, used, 1, m, &e), -EINVAL);
+    assert_int_equal(memory_image_save(small, file, -1, 1, m, &e), -EINVAL);
+    assert_int_equal(memory_image_save(big, file, -1, 1, m, &e), -EINVAL);
+    assert_int_equal(memory_image_save(null, file, -1, 1, m, &e), -EINVAL);
+    assert_int_equal(memory_image_save(-1, file, -1, 1, m, &e), -EBADF);
+    assert_int_equal(memory_image_save(memory, used, -1, 1, m, &e), -EINVAL);
     assert_string_equal(e.msg, "the file for the image is not empty");
-    assert_int_equal(memory_image_save(memory, null, 1, m, &e), -EINVAL);
-    assert_int_equal(memory_image_save(memory, file, 1, m, &e), 0);
-    assert_int_equal(memory_image_load(file, m, small, 1, &e), -EINVAL);
-    assert_int_equal(memory_image_load(file, m, big, 1, &e), -EINVAL);
-    assert_int_equal(memory_image_load(null, m, memory, 1, &e), -EINVAL);
-    assert_int_equal(memory_image_verify(-1, m, 1, &e), -EBADF);
+    assert_int_equal(memory_image_save(memory, null, -1, 1, m, &e), -EINVAL);
+    assert_int_equal(memory_image_save(memory, file, -1, 1, m, &e), 0);
+    assert_int_equal(memory_image_load(file, -1, m, small, 1, &e), -EINVAL);
+    assert_int_equal(memory_image_load(file, -1, m, big, 1, &e), -EINVAL);
+    assert_int_equal(memory_image_load(null, -1, m, memory, 1, &e), -EINVAL);
+    assert_int_equal(memory_image_verify(-1, -1, m, 1, &e), -EBADF);
 }
 
 static void no_room_is_an_error_with_the_place(void **state) {
@@ -373,7 +463,7 @@ static void no_room_is_an_error_with_the_place(void **state) {
         cleanup_memory_image struct memory_image *m = NULL;
         put(memory, SEG, 2 * SMALL_BYTES, 1);
         assert_int_equal(memory_image_new(2 * SEG, &m, &e), 0);
-        assert_int_equal(memory_image_save(memory, file, processes, m, &e), -ENOSPC);
+        assert_int_equal(memory_image_save(memory, file, -1, processes, m, &e), -ENOSPC);
         assert_non_null(strstr(e.msg, "memory at 0x1"));
         assert_non_null(strstr(e.msg, "cannot write: No space left on device"));
         assert_int_equal(unlinkat(t->fd, name, 0), 0);
@@ -392,7 +482,7 @@ static void too_large_is_an_error_with_the_place(void **state) {
     low = (struct rlimit){.rlim_cur = SEG / 2, .rlim_max = old.rlim_max};
     signal(SIGXFSZ, SIG_IGN);
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &low), 0);
-    int r = memory_image_save(memory, file, 1, m, &e);
+    int r = memory_image_save(memory, file, -1, 1, m, &e);
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
     assert_int_equal(r, -EFBIG);
     assert_string_equal(e.msg, "cannot size the image to 16777216 bytes: File too large");
@@ -405,10 +495,10 @@ static void unreadable_fds_are_errors(void **state) {
     put(memory, PAGE, PAGE, 1);
     cleanup_memory_image struct memory_image *m = image_of(memory, file, 1);
     cleanup_fd int blind = openat(t->fd, "f", O_WRONLY | O_CLOEXEC);
-    assert_int_equal(memory_image_verify(blind, m, 1, &e), -EBADF);
+    assert_int_equal(memory_image_verify(blind, -1, m, 1, &e), -EBADF);
     assert_string_equal(e.msg, "memory at 0x1000: cannot read: Bad file descriptor");
     assert_int_equal(fcntl(memory, F_ADD_SEALS, F_SEAL_WRITE), 0);
-    assert_int_equal(memory_image_load(file, m, memory, 2, &e), -EPERM);
+    assert_int_equal(memory_image_load(file, -1, m, memory, 2, &e), -EPERM);
     assert_string_equal(e.msg, "memory at 0x1000: cannot write: Operation not permitted");
 }
 
@@ -445,7 +535,7 @@ static pid_t saver(const struct tmpdir *t, int result, pid_t *ret_child) {
             cleanup_fd int file = openat(t->fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
             int r = memory_image_new(8 * SEG, &m, &e);
             if (r == 0)
-                r = memory_image_save(memory, file, 2, m, &e);
+                r = memory_image_save(memory, file, -1, 2, m, &e);
             memory_image_free(m);
             if (r < 0) {
                 if (write(result, e.msg, strlen(e.msg)) < 0)
@@ -517,7 +607,7 @@ static void works_without_children(void **state) {
         /* The limit holds for users other than root. */
         if (r < 0 || setrlimit(RLIMIT_NPROC, &none) < 0 || setuid(12345) < 0 || fork() >= 0)
             _exit(2);
-        r = memory_image_save(memory, file, 4, m, &e);
+        r = memory_image_save(memory, file, -1, 4, m, &e);
         _exit(r == 0 && memory_image_data(m) == MIXED_DATA ? 0 : 1);
     }
     int status;
@@ -532,6 +622,9 @@ int main(void) {
         WITH_DIR(goes_there_and_back),
         WITH_DIR(the_target_has_pages_or_is_no_memfd),
         WITH_DIR(empty_memory_is_all_hole),
+        WITH_DIR(what_the_base_has_is_left_out),
+        WITH_DIR(nothing_is_the_same_and_all_is),
+        WITH_DIR(a_base_that_does_not_fit),
         WITH_DIR(digest_is_what_the_header_says),
         WITH_DIR(layout_of_the_file_does_not_matter),
         WITH_DIR(scattered_pages),
