@@ -220,7 +220,8 @@ static void nothing_is_the_same_and_all_is(void **state) {
     struct tmpdir *t = *state;
     struct err e = ERR_INIT;
     cleanup_fd int first = mixed_memory(), other = new_memory(MIXED_SIZE), base = new_file(t, "base");
-    cleanup_memory_image struct memory_image *b = image_of(first, base, 2), *m = NULL, *n = NULL;
+    cleanup_memory_image struct memory_image *m = NULL, *n = NULL;
+    memory_image_free(image_of(first, base, 2));
     cleanup_fd int same = new_file(t, "same"), own = new_file(t, "own"), back = new_memory(MIXED_SIZE);
     assert_int_equal(memory_image_new(MIXED_SIZE, &m, &e), 0);
     assert_int_equal(memory_image_save(first, same, base, 2, m, &e), 0);
@@ -241,7 +242,8 @@ static void a_base_that_does_not_fit(void **state) {
     cleanup_fd int first = mixed_memory(), memory = changed_memory(), base = new_file(t, "base");
     cleanup_fd int file = new_file(t, "f"), small = new_memory(SEG),
                    blind = openat(t->fd, "base", O_WRONLY | O_CLOEXEC);
-    cleanup_memory_image struct memory_image *b = image_of(first, base, 2), *m = NULL;
+    cleanup_memory_image struct memory_image *m = NULL;
+    memory_image_free(image_of(first, base, 2));
     assert_int_equal(memory_image_new(MIXED_SIZE, &m, &e), 0);
     assert_int_equal(memory_image_save(memory, file, small, 2, m, &e), -EBADMSG);
     assert_int_equal(memory_image_save(memory, file, blind, 2, m, &e), -EBADF);
