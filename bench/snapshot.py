@@ -107,7 +107,7 @@ def restore(name, container, copy=True):
 
 def bench_calls(peer):
     """What does not take part is paused meanwhile: it shall not take CPU time from what is measured."""
-    ours, unsynced, stopped, memory, ended, back = [], [], [], [], [], []
+    ours, unsynced, stopped, memory, stored, ended, back = [], [], [], [], [], [], []
     theirs, synced, again, again_theirs = [], [], [], []
     for i in range(ROUNDS):
         if peer:
@@ -120,6 +120,7 @@ def bench_calls(peer):
         ours.append(took)
         stopped.append(said["stopped_time"] / 1000)
         memory.append(said["memory_bytes"] / 2**20)
+        stored.append((said["memory_bytes"] - said["shared_bytes"]) / 2**20)
         os.sync()
         unsynced.append(create(MEMORY, "unsynced", "--no-sync")[0])
         stasis("snapshot", "rm", "unsynced", config=warm, stdout=subprocess.DEVNULL)
@@ -139,6 +140,7 @@ def bench_calls(peer):
     show("stasis snapshot create --stop", ended)
     show("  the sandbox stood still, leave running", stopped)
     show("  memory that it holds", memory, "MiB")
+    show("    not its template's, and so stored", stored, "MiB")
     r = show("stasis snapshot restore, to first output", back)
     show("  as a copy beside the source", again)
     if not peer:

@@ -10,6 +10,8 @@
 #include "base/json.h"
 #include "snapshot/manifest_impl.h"
 
+#define MANIFEST_BASE_TEXT (2 * MEMORY_SEGMENT_CHUNKS * sizeof(uint64_t) + 1)
+
 const struct manifest_text manifest_machine_texts[MANIFEST_MACHINE_TEXTS] = {
     {"vmm", "VMM", offsetof(struct manifest_machine, vmm), ID_MAX, true},
     {"guest", "guest", offsetof(struct manifest_machine, guest), ID_MAX, true},
@@ -70,29 +72,24 @@ static json_t *machine_json(const struct manifest_machine *m) {
     return v;
 }
 
-/* The bits as bytes, from the segment's first pages on. NULL, and no error: none is set. */
-static json_t *base_json(const struct memory_image *m, uint32_t index, bool *ret_any) {
-    uint64_t words[MEMORY_SEGMENT_CHUNKS];
-    char text[2 * sizeof(words) + 1];
+/* The bits as bytes, from the segment's first pages on. False: none is set. */
+static bool base_text(const struct memory_image *m, uint32_t index, char text[MANIFEST_BASE_TEXT]) {
+    uint64_t words[MEMORY_SEGMENT_CHUNKS], any = 0;
     size_t n = memory_image_chunks(m, index);
-    *ret_any = false;
     for (size_t i = 0; i < n; i++) {
         words[i] = htole64(m->base[index * MEMORY_SEGMENT_CHUNKS + i]);
-        *ret_any = *ret_any || words[i];
+        any |= words[i];
     }
-    if (!*ret_any)
-        return NULL;
-    hex_format((const uint8_t *)words, n * sizeof(*words), text);
-    return json_string(text);
+    hex_format(words, n * sizeof(*words), text);
+    return any;
 }
 
 /* [index, bytes, digest], and if it shares pages the bits. */
 static json_t *segment_json(const struct memory_image *m, uint32_t index) {
-    bool shares;
+    char text[MANIFEST_BASE_TEXT];
     const struct memory_segment *s = &m->segments[index];
     json_t *v = json_pack("[I, I, o]", (json_int_t)index, (json_int_t)s->data, hex_of(s->digest, MEMORY_DIGEST_SIZE));
-    json_t *base = base_json(m, index, &shares);
-    if (v && shares && json_array_append_new(v, base) < 0) { /* it takes what there is, and refuses NULL */
+    if (v && base_text(m, index, text) && json_array_append_new(v, json_string(text)) < 0) {
         json_decref(v);
         return NULL;
     }
