@@ -25,6 +25,13 @@ create() { quiet stasis snapshot create "$@"; }
 restore() { quiet stasis snapshot restore "$@"; }
 clones() { quiet stasis snapshot clone "$@"; }
 
+delete_all() {
+    local id
+    for id in $("$STASIS" --root "$R" list -q); do
+        "$STASIS" --root "$R" delete --force "$id"
+    done
+}
+
 daemon_of() {
     jq -r .stasis.daemonPid "$R/$1/state.json"
 }

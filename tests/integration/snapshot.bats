@@ -21,12 +21,6 @@ teardown() {
         stasis snapshot rm --all >/dev/null
     }
 }
-delete_all() {
-    local id
-    for id in $("$STASIS" --root "$R" list -q); do
-        "$STASIS" --root "$R" delete --force "$id"
-    done
-}
 gone() {
     local id
     for id; do

@@ -17,10 +17,7 @@ teardown_file() {
     file_teardown
 }
 teardown() {
-    local id
-    for id in $("$STASIS" --root "$R" list -q); do
-        "$STASIS" --root "$R" delete --force "$id"
-    done
+    delete_all
     rm -f "$T"/a/rootfs/n*
 }
 

@@ -13,10 +13,7 @@ teardown_file() {
     file_teardown
 }
 teardown() {
-    local id
-    for id in $("$STASIS" --root "$R" list -q); do
-        "$STASIS" --root "$R" delete --force "$id"
-    done
+    delete_all
     ! mountpoint -q "$T/m/rootfs" || umount "$T/m/rootfs"
 }
 

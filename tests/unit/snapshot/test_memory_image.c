@@ -15,82 +15,7 @@
 #include <sys/wait.h>
 #include <xxhash.h>
 
-#include "snapshot/memory_image.h"
-#include "support.h"
-
-#define SEG MEMORY_SEGMENT
-#define PAGE MEMORY_PAGE
-
-static int new_memory(uint64_t size) {
-    int fd = memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    assert_true(fd >= 0);
-    assert_int_equal(ftruncate(fd, (off_t)size), 0);
-    return fd;
-}
-
-static int new_file(const struct tmpdir *t, const char *name) {
-    int fd = openat(t->fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    assert_true(fd >= 0);
-    return fd;
-}
-
-/* Bytes without a zero page, different for every seed. */
-static void put(int fd, uint64_t at, size_t len, unsigned seed) {
-    cleanup_free uint8_t *b = malloc(len);
-    for (size_t i = 0; i < len; i++)
-        b[i] = (uint8_t)((i * 7 + i / 4096 + seed) % 255 + 1);
-    assert_int_equal(pwrite(fd, b, len, (off_t)at), len);
-}
-
-static void put_zeros(int fd, uint64_t at, size_t len) {
-    cleanup_free uint8_t *b = calloc(1, len);
-    assert_int_equal(pwrite(fd, b, len, (off_t)at), len);
-}
-
-static uint8_t *map(int fd, uint64_t size) {
-    uint8_t *p = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
-    assert_true(p != MAP_FAILED);
-    return p;
-}
-
-/* Looking at a hole of a memfd fills it. */
-static void assert_same(int a, int b, uint64_t size) {
-    uint8_t *x = map(a, size), *y = map(b, size);
-    assert_int_equal(memcmp(x, y, size), 0);
-    munmap(x, size);
-    munmap(y, size);
-}
-
-static uint64_t allocated(int fd) {
-    struct stat st;
-    assert_int_equal(fstat(fd, &st), 0);
-    return (uint64_t)st.st_blocks * 512;
-}
-
-/* Something of everything: a whole segment, single pages, a run over the borders of chunks and segments, zeros that
- * were written, a last segment that is not whole. Returns the memory. */
-#define MIXED_SIZE (4 * SEG + 3 * PAGE)
-static int mixed_memory(void) {
-    int fd = new_memory(MIXED_SIZE);
-    put(fd, 0, SEG, 1);
-    put(fd, SEG + 5 * PAGE, PAGE, 2);
-    put_zeros(fd, SEG + 6 * PAGE, 3 * PAGE);
-    put(fd, SEG + 9 * PAGE, 2 * PAGE, 3);
-    put(fd, 3 * SEG - MEMORY_CHUNK - PAGE, MEMORY_CHUNK + 3 * PAGE, 4);
-    put(fd, 4 * SEG + 2 * PAGE, PAGE, 5);
-    return fd;
-}
-#define MIXED_DATA (SEG + 3 * PAGE + MEMORY_CHUNK + 3 * PAGE + PAGE)
-
-static struct memory_image *image_of(int memory, int file, unsigned processes) {
-    struct memory_image *m = NULL;
-    struct err e = ERR_INIT;
-    struct stat st;
-    assert_int_equal(fstat(memory, &st), 0);
-    assert_int_equal(memory_image_new((uint64_t)st.st_size, &m, &e), 0);
-    assert_int_equal(memory_image_save(memory, file, -1, processes, m, &e), 0);
-    return m;
-}
+#include "memories.h"
 
 static void new_checks_the_size(void **state) {
     (void)state;
@@ -177,98 +102,6 @@ static void empty_memory_is_all_hole(void **state) {
             assert_int_equal(m->segments[i].digest[k], 0);
     assert_int_equal(memory_image_load(file, -1, m, back, 2, &e), 0);
     assert_int_equal(allocated(back), 0);
-}
-
-/* Memory that was changed since it was that of the base: in the ways that there are. */
-static int changed_memory(void) {
-    int fd = mixed_memory();
-    put(fd, 7 * PAGE, PAGE, 100);                 /* other data */
-    put_zeros(fd, MEMORY_CHUNK, 2 * PAGE);        /* none any more */
-    put(fd, SEG + 20 * PAGE, PAGE, 101);          /* where there was none */
-    put(fd, 2 * SEG + 7 * MEMORY_CHUNK, PAGE, 6); /* and in a chunk that had none */
-    return fd;
-}
-#define CHANGED_OWN (3 * PAGE)
-#define CHANGED_DATA (MIXED_DATA - 2 * PAGE + 2 * PAGE)
-
-static void what_the_base_has_is_left_out(void **state) {
-    struct tmpdir *t = *state;
-    struct err e = ERR_INIT;
-    cleanup_fd int first = mixed_memory(), memory = changed_memory(), base = new_file(t, "base"),
-                   all = new_file(t, "all");
-    cleanup_memory_image struct memory_image *b = image_of(first, base, 2), *whole = image_of(memory, all, 2);
-    assert_int_equal(memory_image_shared(b), 0);
-    for (unsigned processes = 1; processes < 4; processes++) {
-        char name[16];
-        snprintf(name, sizeof(name), "f%u", processes);
-        cleanup_fd int file = new_file(t, name), back = new_memory(MIXED_SIZE);
-        cleanup_memory_image struct memory_image *m = NULL;
-        assert_int_equal(memory_image_new(MIXED_SIZE, &m, &e), 0);
-        assert_int_equal(memory_image_save(memory, file, base, processes, m, &e), 0);
-        assert_int_equal(memory_image_data(m), CHANGED_DATA);
-        assert_int_equal(memory_image_shared(m), CHANGED_DATA - CHANGED_OWN);
-        assert_in_range(allocated(file), CHANGED_OWN, CHANGED_OWN + 16 * PAGE);
-        /* Digests are of the memory, wherever it is. */
-        assert_memory_equal(m->segments, whole->segments, m->n * sizeof(*m->segments));
-        assert_int_equal(memory_image_verify(file, base, m, processes, &e), 0);
-        assert_int_equal(memory_image_load(file, base, m, back, processes, &e), 0);
-        assert_same(memory, back, MIXED_SIZE);
-    }
-}
-
-static void nothing_is_the_same_and_all_is(void **state) {
-    struct tmpdir *t = *state;
-    struct err e = ERR_INIT;
-    cleanup_fd int first = mixed_memory(), other = new_memory(MIXED_SIZE), base = new_file(t, "base");
-    cleanup_memory_image struct memory_image *m = NULL, *n = NULL;
-    memory_image_free(image_of(first, base, 2));
-    cleanup_fd int same = new_file(t, "same"), own = new_file(t, "own"), back = new_memory(MIXED_SIZE);
-    assert_int_equal(memory_image_new(MIXED_SIZE, &m, &e), 0);
-    assert_int_equal(memory_image_save(first, same, base, 2, m, &e), 0);
-    assert_int_equal(memory_image_shared(m), MIXED_DATA);
-    assert_int_equal(allocated(same), 0);
-    assert_int_equal(memory_image_load(same, base, m, back, 2, &e), 0);
-    assert_same(first, back, MIXED_SIZE);
-    put(other, 0, 2 * PAGE, 50);
-    assert_int_equal(memory_image_new(MIXED_SIZE, &n, &e), 0);
-    assert_int_equal(memory_image_save(other, own, base, 2, n, &e), 0);
-    assert_int_equal(memory_image_shared(n), 0);
-    assert_int_equal(memory_image_verify(own, -1, n, 2, &e), 0);
-}
-
-static void a_base_that_does_not_fit(void **state) {
-    struct tmpdir *t = *state;
-    struct err e = ERR_INIT;
-    cleanup_fd int first = mixed_memory(), memory = changed_memory(), base = new_file(t, "base");
-    cleanup_fd int file = new_file(t, "f"), small = new_memory(SEG),
-                   blind = openat(t->fd, "base", O_WRONLY | O_CLOEXEC);
-    cleanup_memory_image struct memory_image *m = NULL;
-    memory_image_free(image_of(first, base, 2));
-    assert_int_equal(memory_image_new(MIXED_SIZE, &m, &e), 0);
-    assert_int_equal(memory_image_save(memory, file, small, 2, m, &e), -EBADMSG);
-    assert_int_equal(memory_image_save(memory, file, blind, 2, m, &e), -EBADF);
-    assert_non_null(strstr(e.msg, "the base"));
-    assert_int_equal(ftruncate(file, 0), 0);
-    assert_int_equal(memory_image_save(memory, file, base, 2, m, &e), 0);
-    assert_int_equal(memory_image_verify(file, -1, m, 2, &e), -EBADMSG);
-    assert_non_null(strstr(e.msg, "there is none"));
-    assert_int_equal(memory_image_verify(file, small, m, 2, &e), -EBADMSG);
-    assert_non_null(strstr(e.msg, "the base has"));
-    assert_int_equal(memory_image_verify(file, blind, m, 2, &e), -EBADF);
-    /* Not a page of it is trusted. What it has and the image does not ask for may be anything. */
-    put(base, MEMORY_CHUNK, PAGE, 77);
-    assert_int_equal(memory_image_verify(file, base, m, 2, &e), 0);
-    put(base, 4 * SEG + 2 * PAGE, PAGE, 78);
-    assert_int_equal(memory_image_verify(file, base, m, 2, &e), -EBADMSG);
-    assert_non_null(strstr(e.msg, "do not fit the digest"));
-    /* Nor the bits. */
-    put(base, 4 * SEG + 2 * PAGE, PAGE, 5);
-    assert_int_equal(memory_image_verify(file, base, m, 2, &e), 0);
-    m->base[0] ^= 1;
-    assert_int_equal(memory_image_verify(file, base, m, 2, &e), -EBADMSG);
-    m->base[0] ^= 1;
-    m->base[MIXED_SIZE / MEMORY_CHUNK] |= UINT64_C(1) << 40; /* behind the end */
-    assert_int_equal(memory_image_verify(file, base, m, 2, &e), -EBADMSG);
 }
 
 /* The format of the digest, computed here by hand: what is on disks must be readable by what comes later. */
@@ -624,9 +457,6 @@ int main(void) {
         WITH_DIR(goes_there_and_back),
         WITH_DIR(the_target_has_pages_or_is_no_memfd),
         WITH_DIR(empty_memory_is_all_hole),
-        WITH_DIR(what_the_base_has_is_left_out),
-        WITH_DIR(nothing_is_the_same_and_all_is),
-        WITH_DIR(a_base_that_does_not_fit),
         WITH_DIR(digest_is_what_the_header_says),
         WITH_DIR(layout_of_the_file_does_not_matter),
         WITH_DIR(scattered_pages),
