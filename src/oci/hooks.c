@@ -31,7 +31,7 @@ struct oci_hooks_run {
     size_t index; /* of the hook that runs */
     bool stop_on_failure;
     char *state, *bundle;
-    int mntns_fd;
+    struct host_namespaces host;
     oci_hooks_done_fn done;
     void *userdata;
 
@@ -61,7 +61,7 @@ struct oci_hooks_run *oci_hooks_cancel(struct oci_hooks_run *run) {
     sd_event_source_disable_unref(run->step);
     sd_event_unref(run->event);
     json_decref(run->hooks);
-    fd_close(run->mntns_fd);
+    host_namespaces_close(&run->host);
     free(run->state);
     free(run->bundle);
     free(run);
@@ -169,8 +169,9 @@ static int on_exited(sd_event_source *source, int fd, uint32_t events, void *use
 /* In the child: the hook runs where the container's runtime would, in its bundle. */
 static int hook_setup(void *userdata, struct err *err) {
     const struct oci_hooks_run *run = userdata;
-    if (run->mntns_fd >= 0 && setns(run->mntns_fd, CLONE_NEWNS) < 0)
-        return err_errno(err, errno, "cannot enter the mount namespace");
+    int r = host_namespaces_enter(&run->host, err);
+    if (r < 0)
+        return r;
     /* The bundle may be gone by the time of poststop. */
     if ((!run->bundle || chdir(run->bundle) < 0) && chdir("/") < 0)
         return err_errno(err, errno, "cannot change to directory /");
@@ -304,17 +305,19 @@ static char *bundle_of(const char *state_json) {
     return bundle && bundle[0] == '/' ? strdup(bundle) : NULL;
 }
 
-static int run_start(struct oci_hooks_run *run, int mntns_fd, struct err *err) {
+static int run_start(struct oci_hooks_run *run, const struct host_namespaces *host, struct err *err) {
     if (!run->state)
         return err_set(err, ENOMEM, "out of memory");
-    if (mntns_fd >= 0 && (run->mntns_fd = fcntl(mntns_fd, F_DUPFD_CLOEXEC, 3)) < 0)
-        return err_errno(err, errno, "hooks.%s: cannot keep the mount namespace", run->kind);
-    int r = sd_event_add_defer(run->event, &run->step, on_step, run);
+    int r = host_namespaces_dup(host, 3, &run->host, err);
+    if (r < 0)
+        return err_wrap(err, "hooks.%s", run->kind);
+    r = sd_event_add_defer(run->event, &run->step, on_step, run);
     return r < 0 ? err_errno(err, -r, "hooks.%s: cannot be run", run->kind) : 0;
 }
 
-int oci_hooks_run(sd_event *event, const json_t *spec, const char *kind, const char *state_json, int mntns_fd,
-                  oci_hooks_done_fn done, void *userdata, struct oci_hooks_run **ret, struct err *err) {
+int oci_hooks_run(sd_event *event, const json_t *spec, const char *kind, const char *state_json,
+                  const struct host_namespaces *host, oci_hooks_done_fn done, void *userdata,
+                  struct oci_hooks_run **ret, struct err *err) {
     json_t *list = NULL, *hooks = NULL;
     int r;
     if ((r = json_get_obj(spec, "", "hooks", &hooks, err)) < 0 ||
@@ -329,14 +332,14 @@ int oci_hooks_run(sd_event *event, const json_t *spec, const char *kind, const c
         .stop_on_failure = strncmp(kind, "post", 4) != 0,
         .state = strdup(state_json),
         .bundle = bundle_of(state_json),
-        .mntns_fd = -1,
+        .host = HOST_NAMESPACES_NONE,
         .done = done,
         .userdata = userdata,
         .proc = PROC_NONE,
         .output_fd = -1,
     };
     snprintf(run->kind, sizeof(run->kind), "%s", kind);
-    r = run_start(run, mntns_fd, err);
+    r = run_start(run, host, err);
     if (r < 0) {
         oci_hooks_cancel(run);
         return r;

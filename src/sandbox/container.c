@@ -77,8 +77,7 @@ static int run_hooks(struct container *c, const char *kind, oci_hooks_done_fn do
     cleanup_free char *text = doc ? json_text(doc, JSON_COMPACT) : NULL;
     if (!text)
         return err_set(err, ENOMEM, "out of memory");
-    return oci_hooks_run(sandbox_event(c->sb), c->spec, kind, text, sandbox_host_mntns(c->sb), done, c, &c->op.hooks,
-                         err);
+    return oci_hooks_run(sandbox_event(c->sb), c->spec, kind, text, sandbox_host(c->sb), done, c, &c->op.hooks, err);
 }
 
 /* Create. */

@@ -174,10 +174,7 @@ static int on_readable(sd_event_source *source, int fd, uint32_t events, void *u
 
 /* In the child. */
 static int enter_host(void *userdata, struct err *err) {
-    const int *mntns = userdata;
-    if (*mntns >= 0 && setns(*mntns, CLONE_NEWNS) < 0)
-        return err_errno(err, errno, "cannot enter the host's mount namespace");
-    return 0;
+    return host_namespaces_enter(userdata, err);
 }
 
 static int make_env(const struct logger_spec *spec, struct strv *env) {
@@ -204,9 +201,9 @@ static int spawn(struct logger *l, const struct logger_spec *spec, struct err *e
     if (r < 0)
         return err_errno(err, -r, "logger %s: cannot make a pipe", l->program);
     /* Out of the way of the child's fds. */
-    cleanup_fd int mntns = spec->host_mntns_fd < 0 ? -1 : fcntl(spec->host_mntns_fd, F_DUPFD_CLOEXEC, FD_READY + 1);
-    if (spec->host_mntns_fd >= 0 && mntns < 0)
-        return err_errno(err, errno, "logger %s: cannot keep the host's mount namespace", l->program);
+    struct host_namespaces host = HOST_NAMESPACES_NONE;
+    if (spec->host && (r = host_namespaces_dup(spec->host, FD_READY + 1, &host, err)) < 0)
+        return err_wrap(err, "logger %s", l->program);
     struct proc_spec ps = {
         .path = l->program,
         .argv = spec->argv->v,
@@ -217,9 +214,11 @@ static int spawn(struct logger *l, const struct logger_spec *spec, struct err *e
         .new_session = true,
         .outlive_parent = true,
         .setup = enter_host,
-        .userdata = &mntns,
+        .userdata = &host,
     };
-    return proc_spawn(&ps, &l->proc, err);
+    r = proc_spawn(&ps, &l->proc, err);
+    host_namespaces_close(&host);
+    return r;
 }
 
 static int start(struct logger *l, const struct logger_spec *spec, struct err *err) {

@@ -11,6 +11,7 @@
 #include <systemd/sd-event.h>
 
 #include "base/err.h"
+#include "base/host_namespaces.h"
 #include "base/util.h"
 
 #define LOGGER_READY_USEC (UINT64_C(10) * 1000000)
@@ -20,9 +21,9 @@ struct logger;
 struct logger_spec {
     const struct strv *argv; /* the program, an absolute path, and its arguments */
     const char *container_id, *namespace;
-    int out, err;        /* read ends; -1: end of file; not owned */
-    int host_mntns_fd;   /* the mount namespace it runs in; -1: this process's; not owned */
-    uint64_t ready_usec; /* 0: LOGGER_READY_USEC */
+    int out, err;                       /* read ends; -1: end of file; not owned */
+    const struct host_namespaces *host; /* where it runs; NULL: here. Copied */
+    uint64_t ready_usec;                /* 0: LOGGER_READY_USEC */
 };
 
 /* The logger is ready, or will never be and is gone. Called once, from the loop; the logger object is freed before. */

@@ -90,7 +90,7 @@ int sandbox_new(sd_event *event, const struct sandbox_spec *spec, struct sandbox
         return err_set(err, ENOMEM, "out of memory");
     sb->event = sd_event_ref(event);
     sb->config = *spec->config;
-    sb->host_mntns = spec->host_mntns_fd;
+    sb->host = spec->host;
     sb->share.fd = sb->snapshot_fd = sb->base_fd = sb->agent_fd = sb->layers_store.fd = sb->layers_fd = -1;
     sb->id = strdup(spec->id);
     sb->dir = strdup(spec->dir);
@@ -187,8 +187,8 @@ struct share *sandbox_share(struct sandbox *sb) {
     return &sb->share;
 }
 
-int sandbox_host_mntns(const struct sandbox *sb) {
-    return sb->host_mntns;
+const struct host_namespaces *sandbox_host(const struct sandbox *sb) {
+    return &sb->host;
 }
 
 struct vm *sandbox_vm(struct sandbox *sb) {

@@ -12,6 +12,7 @@
 
 #include "base/config.h"
 #include "base/err.h"
+#include "base/host_namespaces.h"
 #include "base/util.h"
 #include "proto/agent.pb-c.h"
 #include "sandbox/call.h"
@@ -34,7 +35,7 @@ struct sandbox_spec {
     const char *id;
     const char *dir;             /* ROOT/ID, which exists */
     const struct config *config; /* copied */
-    int host_mntns_fd;           /* the mount namespace hooks run in; -1: this process's; not owned */
+    struct host_namespaces host; /* where hooks and loggers run; not owned */
 };
 
 /* Mounts the share; the VM is not started. */
@@ -61,7 +62,7 @@ const char *sandbox_dir(const struct sandbox *sb); /* ROOT/ID */
 const struct config *sandbox_config(const struct sandbox *sb);
 enum sandbox_state sandbox_get_state(const struct sandbox *sb);
 struct share *sandbox_share(struct sandbox *sb);
-int sandbox_host_mntns(const struct sandbox *sb);
+const struct host_namespaces *sandbox_host(const struct sandbox *sb);
 struct vm *sandbox_vm(struct sandbox *sb);                    /* NULL when there is none */
 struct ttrpc_client *sandbox_agent(const struct sandbox *sb); /* NULL unless ready */
 const char *sandbox_agent_version(const struct sandbox *sb);

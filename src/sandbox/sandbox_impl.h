@@ -23,9 +23,9 @@ struct sandbox {
     sd_event *event;
     struct config config;
     char *id, *dir;
-    int host_mntns;
-    unsigned state;         /* enum sandbox_state */
-    struct machine machine; /* once the VM has been started */
+    struct host_namespaces host; /* not owned */
+    unsigned state;              /* enum sandbox_state */
+    struct machine machine;      /* once the VM has been started */
     struct share share;
     struct cgroup_place *cgroup; /* NULL: where it was started */
     struct vm *vm;

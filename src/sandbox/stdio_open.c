@@ -282,7 +282,7 @@ static int start_logger(struct stdio_opening *o, sd_event *event, const struct s
         .namespace = spec->namespace,
         .out = out,
         .err = err_out,
-        .host_mntns_fd = spec->host_mntns_fd,
+        .host = spec->host,
         .ready_usec = spec->logger_ready_usec,
     };
     r = logger_start(event, &ls, i == OUT ? on_out_logger : on_err_logger, o, &o->loggers[i], err);

@@ -18,6 +18,7 @@
 #include <systemd/sd-event.h>
 
 #include "base/err.h"
+#include "base/host_namespaces.h"
 #include "sandbox/process.h"
 
 #define STDIO_URI_MAX 8192        /* bytes */
@@ -27,7 +28,7 @@ struct stdio_spec {
     const char *in, *out, *err; /* as in the request; "": none */
     bool terminal;
     const char *container_id, *namespace; /* for loggers */
-    int host_mntns_fd;                    /* the mount namespace loggers run in; -1: this process's; not owned */
+    const struct host_namespaces *host;   /* where loggers run; NULL: here. Copied */
     uint64_t logger_ready_usec;           /* 0: LOGGER_READY_USEC */
     /* For "fd://": the next fd of the request, or -errno. Called before anything else is looked at, once for each
      * stream in order, so that no fd of a request that is refused stays behind for the next. */

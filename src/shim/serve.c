@@ -56,17 +56,17 @@ static void tee_log(const struct cmdline *c) {
 
 /* Own mount namespace: what this daemon mounts is seen by nobody else and goes when it goes. Mounts made on the host
  * later still come in, for volumes. */
-static int enter_namespaces(bool containerd, int *ret_host, struct err *err) {
-    *ret_host = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
-    if (*ret_host < 0)
-        return err_errno(err, errno, "cannot open /proc/self/ns/mnt");
+static int enter_namespaces(struct host_namespaces *ret_host, struct err *err) {
+    int r = host_namespaces_open(ret_host, err);
+    if (r < 0)
+        return r;
     if (unshare(CLONE_NEWNS) < 0)
         return err_errno(err, errno, "cannot make a mount namespace (stasis needs to be root)");
     if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
         return err_errno(err, errno, "cannot make the mount namespace a slave of the host's");
-    /* containerd's clients configure the network of the pid they are told, by hooks or later: that is this daemon's,
-     * and must not be the host's. */
-    if (containerd && unshare(CLONE_NEWNET) < 0)
+    /* Engines and hooks configure the network of the pid they get, which is in this daemon's network namespace: it
+     * must not be the host's. */
+    if (unshare(CLONE_NEWNET) < 0)
         return err_errno(err, errno, "cannot make a network namespace");
     return 0;
 }
@@ -185,14 +185,14 @@ int shim_serve(const struct cmdline *c, struct err *err) {
     if (r < 0 || (r = logged) < 0)
         return r;
 
-    cleanup_fd int host_mntns = -1;
+    struct host_namespaces host = HOST_NAMESPACES_NONE;
     struct service s = {.namespace = c->namespace, .config = &config};
-    r = enter_namespaces(c->namespace, &host_mntns, err);
+    r = enter_namespaces(&host, err);
     if (r < 0)
         return r;
     if (c->namespace)
         (void)fd_set_cloexec(SHIM_LOCK_FD, true);
-    struct sandbox_spec spec = {.id = c->id, .dir = dir, .config = &config, .host_mntns_fd = host_mntns};
+    struct sandbox_spec spec = {.id = c->id, .dir = dir, .config = &config, .host = host};
     r = run(&s, c, &spec, err);
     if (r < 0) /* whoever started this reads the log and removes the directory */
         return r;

@@ -53,7 +53,7 @@ static void open_stdio(struct task_call *c, const void *in, struct stdio_spec *s
     struct io_call *call = calloc(1, sizeof(*call));
     struct stdio_opening *opening; /* never cancelled: the answer waits for it, and the daemon's end ends it */
     spec->namespace = c->s->namespace ? c->s->namespace : "";
-    spec->host_mntns_fd = sandbox_host_mntns(c->s->sb);
+    spec->host = sandbox_host(c->s->sb);
     spec->take_fd = take_fd;
     spec->userdata = c->req;
     if (call)

@@ -353,7 +353,7 @@ static void begin(struct daemon *d, uint8_t how) {
     if (how & 4)
         require(publisher_new(d->event, &publisher, &d->s.publisher, &err) == 0);
     guest.vm_fails = how & 8;
-    struct sandbox_spec spec = {.id = "box", .dir = "/box", .config = &d->config, .host_mntns_fd = -1};
+    struct sandbox_spec spec = {.id = "box", .dir = "/box", .config = &d->config, .host = HOST_NAMESPACES_NONE};
     require(sandbox_new(d->event, &spec, &d->s.sb, &err) == 0);
     require(ttrpc_server_new(d->event, &d->s.server, &err) == 0);
     require(service_add_task(&d->s, &err) == 0 && service_add_control(&d->s, &err) == 0);

@@ -16,7 +16,7 @@ struct fixture {
     sd_event *event;
     json_t *spec;
     char *state; /* the container's, JSON */
-    int mntns_fd;
+    struct host_namespaces host;
     unsigned called;
     struct err err; /* done's; code 0: none */
 };
@@ -26,7 +26,7 @@ static int setup(void **state) {
     if (tmpdir_setup((void **)&f->t) < 0 || sd_event_new(&f->event) < 0)
         return -1;
     f->spec = json_object();
-    f->mntns_fd = -1;
+    f->host = HOST_NAMESPACES_NONE;
     f->state = str_printf("{\"id\":\"c\",\"bundle\":\"%s\",\"pid\":7}", f->t->path);
     *state = f;
     return 0;
@@ -88,7 +88,7 @@ static int run(struct fixture *f, const char *kind) {
     struct err e = ERR_INIT;
     f->called = 0;
     f->err = (struct err)ERR_INIT;
-    if (oci_hooks_run(f->event, f->spec, kind, f->state, f->mntns_fd, on_done, f, NULL, &e) < 0)
+    if (oci_hooks_run(f->event, f->spec, kind, f->state, &f->host, on_done, f, NULL, &e) < 0)
         fail_msg("%s", e.msg);
     assert_int_equal(f->called, 0); /* never from within */
     run_loop_until_called(f, 1);
@@ -278,10 +278,10 @@ static void cancel_kills_and_is_silent(void **state) {
     struct oci_hooks_run *handle = NULL;
     add_hook(f, "prestart", "a", "echo $$ >pid.new; mv pid.new pid; sleep 1000");
     /* before it has begun */
-    assert_int_equal(oci_hooks_run(f->event, f->spec, "prestart", f->state, -1, on_done, f, &handle, NULL), 0);
+    assert_int_equal(oci_hooks_run(f->event, f->spec, "prestart", f->state, &f->host, on_done, f, &handle, NULL), 0);
     assert_null(oci_hooks_cancel(handle));
     /* while it runs */
-    assert_int_equal(oci_hooks_run(f->event, f->spec, "prestart", f->state, -1, on_done, f, &handle, NULL), 0);
+    assert_int_equal(oci_hooks_run(f->event, f->spec, "prestart", f->state, &f->host, on_done, f, &handle, NULL), 0);
     uint64_t end = now_usec() + DEADLINE;
     while (!text_of(f, "pid") && now_usec() < end)
         sd_event_run(f->event, 1000);
@@ -298,14 +298,14 @@ static void cancel_kills_and_is_silent(void **state) {
 static void on_first_done(void *userdata, const struct err *err) {
     struct fixture *f = userdata;
     assert_null(err);
-    assert_int_equal(oci_hooks_run(f->event, f->spec, "createRuntime", f->state, -1, on_done, f, NULL, NULL), 0);
+    assert_int_equal(oci_hooks_run(f->event, f->spec, "createRuntime", f->state, &f->host, on_done, f, NULL, NULL), 0);
 }
 
 static void done_may_start_the_next_kind(void **state) {
     struct fixture *f = *state;
     add_hook(f, "prestart", "a", "echo a >>order");
     add_hook(f, "createRuntime", "b", "echo b >>order");
-    assert_int_equal(oci_hooks_run(f->event, f->spec, "prestart", f->state, -1, on_first_done, f, NULL, NULL), 0);
+    assert_int_equal(oci_hooks_run(f->event, f->spec, "prestart", f->state, &f->host, on_first_done, f, NULL, NULL), 0);
     run_loop_until_called(f, 1);
     assert_string_equal(text_of(f, "order"), "a\nb\n");
 }
@@ -337,13 +337,36 @@ static void in_another_mount_namespace(void **state) {
         skip(); /* no permission to make a mount namespace here */
     add_hook(f, "prestart", "a", "test -e inner/seen");
     assert_int_equal(run(f, "prestart"), -EIO);
-    f->mntns_fd = ns;
+    f->host.mnt = ns;
     assert_int_equal(run(f, "prestart"), 0);
 
     cleanup_fd int not_ns = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    f->mntns_fd = not_ns;
+    f->host.mnt = not_ns;
     assert_int_equal(run(f, "prestart"), -EINVAL);
-    assert_non_null(strstr(f->err.msg, "cannot enter the mount namespace"));
+    assert_non_null(strstr(f->err.msg, "cannot enter the host's mount namespace"));
+}
+
+/* The daemon's network namespace is the sandbox's; a hook that sets up a network works on the host's. */
+static void runs_in_network_namespace(void **state) {
+    struct fixture *f = *state;
+    char here[64] = "", script[128];
+    assert_true(readlink("/proc/self/ns/net", here, sizeof(here) - 1) > 0);
+    snprintf(script, sizeof(script), "test \"$(readlink /proc/self/ns/net)\" = '%s'", here);
+    struct err err = ERR_INIT;
+    assert_int_equal(host_namespaces_open(&f->host, &err), 0);
+    cleanup_fd int own = fcntl(f->host.net, F_DUPFD_CLOEXEC, 3);
+    bool moved = unshare(CLONE_NEWNET) == 0;
+    add_hook(f, "prestart", "a", script);
+    f->host.mnt = fd_close(f->host.mnt);
+    int r = run(f, "prestart");
+    int fd = TAKE_FD(f->host.net);
+    int other = run(f, "prestart");
+    fd_close(fd);
+    assert_true(!moved || setns(own, CLONE_NEWNET) == 0);
+    if (!moved)
+        skip();
+    assert_int_equal(r, 0);
+    assert_int_equal(other, -EIO);
 }
 
 static void malformed_hooks(void **state) {
@@ -364,7 +387,8 @@ static void malformed_hooks(void **state) {
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
         struct err e = ERR_INIT;
         json_object_set_new(f->spec, "hooks", json_loads(cases[i].hooks, 0, NULL));
-        assert_int_equal(oci_hooks_run(f->event, f->spec, "prestart", f->state, -1, on_done, f, NULL, &e), -EINVAL);
+        assert_int_equal(oci_hooks_run(f->event, f->spec, "prestart", f->state, &f->host, on_done, f, NULL, &e),
+                         -EINVAL);
         assert_string_equal(e.msg, cases[i].message);
     }
     assert_int_equal(f->called, 0);
@@ -386,6 +410,7 @@ int main(void) {
         T(cancel_kills_and_is_silent),
         T(done_may_start_the_next_kind),
         T(in_another_mount_namespace),
+        T(runs_in_network_namespace),
         T(malformed_hooks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

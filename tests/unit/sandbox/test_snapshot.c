@@ -137,7 +137,7 @@ static int restore(struct fixture *f) {
     cleanup_free char *store = in(f, "store"), *bundle = in(f, "bundle"), *dir = in(f, "box");
     need_dir(f, "box");
     f->sb = sandbox_free(f->sb);
-    const struct sandbox_spec spec = {.id = "new", .dir = dir, .config = &f->config, .host_mntns_fd = -1};
+    const struct sandbox_spec spec = {.id = "new", .dir = dir, .config = &f->config, .host = HOST_NAMESPACES_NONE};
     const struct snapshot_container to = {.id = "new", .bundle = bundle, .mounts = f->mounts, .n_mounts = f->n_mounts};
     const struct snapshot_restore_spec what = {.store = store, .name = "one", .containers = &to, .n_containers = 1};
     f->err = (struct err)ERR_INIT;
@@ -276,7 +276,7 @@ static void what_it_stands_on_is_missing(void **state) {
     assert_int_equal(snapshot_restore(f->sb, &what, on_done, f, &f->err), -EBUSY); /* it is no new sandbox */
     f->sb = sandbox_free(f->sb);
     cleanup_free char *dir = in(f, "box");
-    const struct sandbox_spec spec = {.id = "new", .dir = dir, .config = &f->config, .host_mntns_fd = -1};
+    const struct sandbox_spec spec = {.id = "new", .dir = dir, .config = &f->config, .host = HOST_NAMESPACES_NONE};
     need_dir(f, "box");
     f->err = (struct err)ERR_INIT;
     assert_int_equal(sandbox_new(f->event, &spec, &f->sb, &f->err), 0);

@@ -37,7 +37,6 @@ static int setup(void **state) {
                                   .err = "",
                                   .container_id = "ctr-1",
                                   .namespace = "k8s.io",
-                                  .host_mntns_fd = -1,
                                   .take_fd = take_fd,
                                   .userdata = f};
     f->fds[0] = f->fds[1] = f->fds[2] = -1;
@@ -504,7 +503,7 @@ static void test_logger_of_daemon(void **state) {
         if (fd < 0 || !own_mounts() || mount("none", mnt, "tmpfs", 0, NULL) < 0)
             _exit(EXIT_SKIPPED);
         f->spec.out = uri;
-        f->spec.host_mntns_fd = fd;
+        f->spec.host = &(struct host_namespaces){.mnt = fd, .net = -1};
         sd_event *event = NULL;
         struct err err = ERR_INIT;
         if (sd_event_new(&event) < 0 || stdio_open(event, &f->spec, on_done, f, &f->opening, &err) < 0) {

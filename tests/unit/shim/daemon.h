@@ -141,7 +141,7 @@ static inline int daemon_setup(void **state) {
     d->config.debug_console = true;
     snprintf(d->config.vmm_root, sizeof(d->config.vmm_root), "%s", d->dir->path);
     snprintf(d->config.guest_dir, sizeof(d->config.guest_dir), "%s", d->dir->path);
-    struct sandbox_spec spec = {.id = "box", .dir = box, .config = &d->config, .host_mntns_fd = -1};
+    struct sandbox_spec spec = {.id = "box", .dir = box, .config = &d->config, .host = HOST_NAMESPACES_NONE};
     if (sandbox_new(d->event, &spec, &d->s.sb, &d->err) < 0 || ttrpc_server_new(d->event, &d->s.server, &d->err) < 0 ||
         service_add_task(&d->s, &d->err) < 0 || service_add_control(&d->s, &d->err) < 0) {
         fprintf(stderr, "%s\n", d->err.msg);
