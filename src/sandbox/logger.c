@@ -202,7 +202,7 @@ static int spawn(struct logger *l, const struct logger_spec *spec, struct err *e
         return err_errno(err, -r, "logger %s: cannot make a pipe", l->program);
     /* Out of the way of the child's fds. */
     struct host_namespaces host = HOST_NAMESPACES_NONE;
-    if (spec->host && (r = host_namespaces_dup(spec->host, FD_READY + 1, &host, err)) < 0)
+    if (spec->host && host_namespaces_dup(spec->host, FD_READY + 1, &host, err) < 0)
         return err_wrap(err, "logger %s", l->program);
     struct proc_spec ps = {
         .path = l->program,
