@@ -21,7 +21,9 @@
 #include "base/util.h"
 #include "cli/options.h"
 
-#define CLI_ROOT_DEFAULT "/run/stasis/default"
+/* Beside the directories of containerd's namespaces, none of which can have this name: they begin with a letter or a
+ * digit (containerd's identifiers, and home_name()). */
+#define CLI_ROOT_DEFAULT "/run/stasis/_cli"
 
 /* The global options. */
 struct cli {

@@ -29,11 +29,19 @@ void home_close(struct home *h) {
     *h = HOME_NONE;
 }
 
+/* Whatever the locale says. */
+static bool is_alnum(char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+}
+
 int home_name(const char *namespace, const char *id, struct home *ret, struct err *err) {
     const char *top = getenv(HOME_ROOT_ENV);
     if (!top || !*top)
         top = HOME_ROOT_DEFAULT;
     int r = id_validate("namespace", namespace, err);
+    /* As containerd has it; what begins otherwise may be the stasis CLI's directory. */
+    if (r == 0 && !is_alnum(namespace[0]))
+        r = err_set(err, EINVAL, "invalid namespace \"%s\": it must begin with a letter or a digit", namespace);
     if (r == 0)
         r = id_validate("container id", id, err);
     if (r == 0 && !path_is_normal(top))

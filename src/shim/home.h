@@ -30,7 +30,7 @@ struct home {
 void home_close(struct home *h); /* what is on disk stays */
 #define cleanup_home CLEANUP(home_close)
 
-/* Names it, touching nothing. Both are checked (id_validate). */
+/* Names it, touching nothing. Both are checked (id_validate); a namespace must begin with a letter or a digit. */
 int home_name(const char *namespace, const char *id, struct home *ret, struct err *err);
 
 /* Makes the directory and takes the lock. -EEXIST when a sandbox of this id is running. */

@@ -124,6 +124,7 @@ static void bad_names(void **state) {
     } cases[] = {
         {"", "c1", "/r", "namespace"},          {"..", "c1", "/r", "namespace"},
         {"a/b", "c1", "/r", "namespace"},       {"ns", "", "/r", "container id"},
+        {"_cli", "c1", "/r", "namespace"},      {".ns", "c1", "/r", "namespace"},
         {"ns", "../x", "/r", "container id"},   {"ns", "c1", "r", HOME_ROOT_ENV "=r"},
         {"ns", "c1", "/r/../x", HOME_ROOT_ENV}, {"ns", "c1", "//r", HOME_ROOT_ENV},
     };
