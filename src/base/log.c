@@ -19,7 +19,8 @@ static struct {
     char id[128];
     int tee_fd; /* -1: none */
     enum log_level tee_level;
-} state = {.fd = STDERR_FILENO, .level = LOG_LEVEL_INFO, .format = LOG_FORMAT_TEXT, .tee_fd = -1};
+    int spare_fd; /* -1: none */
+} state = {.fd = STDERR_FILENO, .level = LOG_LEVEL_INFO, .format = LOG_FORMAT_TEXT, .tee_fd = -1, .spare_fd = -1};
 
 static const char *const level_names[] = {
     [LOG_LEVEL_ERROR] = "error",
@@ -42,6 +43,12 @@ void log_set_format(enum log_format format) {
 
 void log_set_id(const char *id) {
     snprintf(state.id, sizeof(state.id), "%s", id ? id : "");
+}
+
+void log_set_spare(int fd) {
+    if (state.spare_fd >= 0)
+        close(state.spare_fd);
+    state.spare_fd = fd;
 }
 
 void log_set_tee(int fd, enum log_level level) {
@@ -156,7 +163,8 @@ size_t log_msg(enum log_level level, const char *fmt, ...) {
                      id[0] ? " id=" : "", id);
     }
     /* One write, so that lines of several processes that append to one file do not mix. */
-    if (n > 0 && write(state.fd, line, MIN((size_t)n, sizeof(line) - 1)) < 0) {
+    if (n > 0 && write(state.fd, line, MIN((size_t)n, sizeof(line) - 1)) < 0 && state.spare_fd >= 0 &&
+        write(state.spare_fd, line, MIN((size_t)n, sizeof(line) - 1)) < 0) {
         /* nowhere left to report it */
     }
     if (n > 0 && state.tee_fd >= 0 && level <= state.tee_level &&

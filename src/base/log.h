@@ -30,6 +30,11 @@ void log_set_id(const char *id);
  * dropped. */
 void log_set_tee(int fd, enum log_level level);
 
+/* A line that cannot be written where lines go, to a full disk say, goes to fd (taken, and the one before is closed;
+ * -1: nowhere).
+ */
+void log_set_spare(int fd);
+
 enum log_level log_get_level(void);
 int log_get_fd(void); /* where lines go; not owned */
 

@@ -1,49 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/delete.h"
 
-#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
 
-#include "base/fd.h"
 #include "base/log.h"
 #include "cli/lookup.h"
 #include "cli/task.h"
 #include "cli/teardown.h"
+#include "snapshot/store.h"
 
 #define KILL_TIMEOUT (10 * USEC_PER_SEC)
-#define ORPHAN_TIMEOUT (5 * USEC_PER_SEC)
-
-static bool has_name(pid_t pid, const char *name) {
-    char path[64];
-    cleanup_free char *comm = NULL;
-    snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
-    return file_read_at(AT_FDCWD, path, 256, &comm, NULL, NULL) == 0 && strncmp(comm, name, strlen(name)) == 0;
-}
-
-/* QEMU and virtiofsd die with the daemon, but not in the same instant. Their pids are known, their start times are not:
- * the name and an age that fits are what tells them from a process that got the number since. */
-static void await_orphan(pid_t pid, const char *name, uint64_t daemon_start) {
-    uint64_t start;
-    if (pid <= 0 || proc_start_time(pid, &start) < 0 || start < daemon_start || !has_name(pid, name))
-        return;
-    uint64_t end = now_usec() + ORPHAN_TIMEOUT, again;
-    while (proc_start_time(pid, &again) == 0 && again == start) {
-        if (now_usec() >= end) {
-            log_warn("%s (pid %d) of a sandbox whose daemon is gone still runs", name, (int)pid);
-            return;
-        }
-        (void)fd_wait(-1, 0, 10 * USEC_PER_MSEC);
-    }
-}
-
-/* The daemon is gone: only its directory is left, and what that names. */
-static int remove_remains(const struct lookup *l, struct err *err) {
-    await_orphan(l->state.qemu_pid, "qemu-system", l->state.daemon_start);
-    await_orphan(l->state.virtiofsd_pid, "virtiofsd", l->state.daemon_start);
-    oci_sandbox_state_remove_outside(&l->state);
-    return sandbox_dir_remove(&l->dir, err);
-}
 
 static int kill_and_wait(struct session *s, const char *id, struct err *err) {
     uint32_t status;
@@ -81,7 +48,7 @@ static int delete_live(struct lookup *l, struct session *s, const char *id, bool
     return teardown_sandbox(&l->dir, s, l->state.daemon_pid, l->state.daemon_start, err);
 }
 
-/* A directory without a readable state: its maker was killed, or is still at work. */
+/* A directory without a container: its maker was killed, or is still at work. */
 static int delete_stateless(const struct cli *cli, const char *id, bool force, struct err *err) {
     cleanup_sandbox_dir struct sandbox_dir dir = SANDBOX_DIR_NONE;
     cleanup_session struct session s = {0};
@@ -96,6 +63,17 @@ static int delete_stateless(const struct cli *cli, const char *id, bool force, s
     return teardown_sandbox(&dir, r == 0 ? &s : NULL, 0, 0, err);
 }
 
+/* The daemon is dead, or does not answer. */
+static int delete_dead(const struct cli *cli, const struct lookup *l, struct err *err) {
+    int r = teardown_sandbox(&l->dir, NULL, l->state.daemon_pid, l->state.daemon_start, err);
+    struct config config;
+    if (r < 0 || cli_load_config(cli, &config, NULL) < 0)
+        return r;
+    store_tidy(config.snapshot_dir); /* a snapshot that it was making, what a copy of one has written */
+    store_tidy(config.template_dir);
+    return 0;
+}
+
 int delete_container(const struct cli *cli, const char *id, bool force, struct err *err) {
     cleanup_lookup struct lookup l = LOOKUP_NONE;
     cleanup_session struct session s = {0};
@@ -105,14 +83,19 @@ int delete_container(const struct cli *cli, const char *id, bool force, struct e
     if (r < 0)
         return r;
     if (!oci_sandbox_daemon_alive(&l.state))
-        return remove_remains(&l, err);
+        return delete_dead(cli, &l, err);
     const char *status = l.container->status;
     if (!force && strcmp(status, "stopped") != 0 && strcmp(status, "created") != 0)
         return err_set(err, EBUSY, "cannot delete container %s that is not stopped: %s", id, status);
+    if (l.silent && !force)
+        return err_set(err, ETIMEDOUT, "cannot delete container %s: its daemon (pid %d) does not answer (use --force)",
+                       id, (int)l.state.daemon_pid);
+    if (l.silent && strcmp(l.dir.id, id) == 0)
+        return delete_dead(cli, &l, err);
     r = lookup_connect(cli, &l, &s, err);
     if (r == 0)
         r = delete_live(&l, &s, id, force, err);
     if (r < 0 && s.closed) /* it died under our hands */
-        r = remove_remains(&l, err);
+        r = delete_dead(cli, &l, err);
     return r;
 }

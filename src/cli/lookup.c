@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "base/path.h"
+#include "cli/task.h"
 
 void lookup_clear(struct lookup *l) {
     oci_sandbox_state_clear(&l->state);
@@ -20,9 +21,51 @@ static struct oci_container_state *find_in(struct oci_sandbox_state *state, cons
     return NULL;
 }
 
-static int load(const struct sandbox_dir *dir, struct oci_sandbox_state *ret, struct err *err) {
+static int ask(const struct sandbox_dir *dir, struct oci_sandbox_state *ret, struct err *err) {
+    cleanup_session struct session s = {0};
+    Stasis__Sandbox__V1__DescribeResponse *a = NULL;
+    int r = session_open(&s, dir, LOOKUP_TIMEOUT, err);
+    if (r == 0)
+        r = task_describe(&s, &a, err);
+    if (r == 0) {
+        r = oci_sandbox_state_parse("the sandbox daemon's answer", a->state, strlen(a->state), ret, err);
+        protobuf_c_message_free_unpacked(&a->base, NULL);
+    }
+    return r;
+}
+
+static int load_file(const struct sandbox_dir *dir, struct oci_sandbox_state *ret, struct err *err) {
     cleanup_free char *path = sandbox_dir_path(dir);
     return path ? oci_sandbox_state_load(path, ret, err) : err_set(err, ENOMEM, "out of memory");
+}
+
+/* *ret_silent may be NULL. */
+static int load(const struct sandbox_dir *dir, struct oci_sandbox_state *ret, bool *ret_silent, struct err *err) {
+    cleanup_sandbox_state struct oci_sandbox_state told = {0};
+    struct err e = ERR_INIT;
+    int r = load_file(dir, ret, err);
+    /* One without containers, which are in the file before they are made, is not asked: our connection might be the
+     * first one it gets, and the last. */
+    if (r < 0 || ret->n_containers == 0 || !oci_sandbox_daemon_alive(ret))
+        return r;
+    r = ask(dir, &told, &e);
+    if (r == 0) {
+        oci_sandbox_state_clear(ret);
+        *ret = told;
+        told = (struct oci_sandbox_state){0};
+        return 0;
+    }
+    if (r == -ETIMEDOUT || r == -EAGAIN) {
+        log_warn("the sandbox daemon of %s (pid %d) does not answer: this is what it wrote down last", dir->id,
+                 (int)ret->daemon_pid);
+        if (ret_silent)
+            *ret_silent = true;
+        return 0;
+    }
+    log_debug("%s", e.msg);
+    /* It may have ended meanwhile, or be of a release that cannot tell. */
+    oci_sandbox_state_clear(ret);
+    return load_file(dir, ret, err);
 }
 
 /* One sandbox; -ENOENT when it does not hold the container. */
@@ -31,7 +74,7 @@ static int look_into(const struct cli *cli, const char *sandbox_id, const char *
     struct lookup l = LOOKUP_NONE;
     int r = sandbox_dir_open(cli->root, sandbox_id, &l.dir, err);
     if (r == 0)
-        r = load(&l.dir, &l.state, err);
+        r = load(&l.dir, &l.state, &l.silent, err);
     if (r == 0) {
         l.container = find_in(&l.state, id);
         if (!l.container)
@@ -66,7 +109,7 @@ static int each_in(const struct cli *cli, const char *sandbox_id,
     struct err problem = ERR_INIT;
     if (id_validate("sandbox id", sandbox_id, NULL) < 0 || sandbox_dir_open(cli->root, sandbox_id, &d, NULL) < 0)
         return 0;
-    int r = load(&d, &state, &problem);
+    int r = load(&d, &state, NULL, &problem);
     if (r < 0) {
         if (r != -ENOENT) /* one that is just being made has no state yet */
             log_warn("%s: %s", sandbox_id, problem.msg);

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Finding a container by its id, on disk: the daemon is not asked. */
+/*
+ * Finding a container by its id. The directory says which sandboxes there are; what is in one and how that is going its
+ * daemon is asked, as long as it lives: state.json may be old (oci/state.h). For one that does not answer within
+ * LOOKUP_TIMEOUT the file counts, with a warning.
+ */
 #pragma once
 
 #include "base/config.h"
@@ -10,10 +14,13 @@
 #include "cli/session.h"
 #include "oci/state.h"
 
+#define LOOKUP_TIMEOUT (5 * USEC_PER_SEC)
+
 struct lookup {
     struct sandbox_dir dir;
     struct oci_sandbox_state state;
     struct oci_container_state *container; /* in state */
+    bool silent;                           /* the daemon lives and does not answer */
 };
 #define LOOKUP_NONE                                                                                                    \
     (struct lookup) {                                                                                                  \

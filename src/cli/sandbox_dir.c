@@ -3,7 +3,6 @@
 
 #include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -12,6 +11,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/path.h"
@@ -22,6 +22,7 @@
 #define LOG_NAME "log"
 #define LOG_READ_MAX ((size_t)8 << 20)
 #define LOG_TAIL_LINES 10
+#define CONNECT_SEC 5
 #define CHECK_FD 3
 #define CHECK_TIMEOUT (UINT64_C(60) * USEC_PER_SEC)
 
@@ -65,7 +66,7 @@ int sandbox_dir_make(const char *root, const char *id, struct sandbox_dir *ret, 
     cleanup_free char *path = sandbox_dir_path(&d);
     if (!path)
         return err_set(err, ENOMEM, "out of memory");
-    if (mkdir(path, 0700) < 0)
+    if (FAULT(DIR_MAKE) || mkdir(path, 0700) < 0)
         return errno == EEXIST ? err_set(err, EEXIST, "container with given ID already exists")
                                : err_errno(err, errno, "cannot create directory %s", path);
     r = open_dir(&d);
@@ -140,7 +141,7 @@ static int listen_socket(const struct sandbox_dir *d, struct err *err) {
     socket_address(d, &addr);
     cleanup_fd int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     mode_t mask = umask(0177);
-    int r = fd < 0 ? -1 : bind(fd, (struct sockaddr *)&addr, sizeof(addr));
+    int r = fd < 0 || FAULT(DIR_SOCKET) ? -1 : bind(fd, (struct sockaddr *)&addr, sizeof(addr));
     int saved = errno;
     umask(mask);
     errno = saved;
@@ -153,7 +154,10 @@ int sandbox_connect(const struct sandbox_dir *d, struct err *err) {
     struct sockaddr_un addr;
     socket_address(d, &addr);
     cleanup_fd int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
+    /* A daemon that hangs may have its queue full. */
+    const struct timeval limit = {.tv_sec = CONNECT_SEC};
+    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) < 0 ||
+        connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
         return err_errno(err, errno, "cannot connect to the sandbox daemon of %s", d->id);
     return TAKE_FD(fd);
 }
@@ -264,16 +268,11 @@ int sandbox_start_daemon(struct sandbox_dir *d, const struct cli *cli, const cha
     return r;
 }
 
-void sandbox_await_daemon(pid_t pid, uint64_t start, uint64_t timeout_usec) {
+bool sandbox_await_daemon(pid_t pid, uint64_t start, uint64_t timeout_usec) {
     uint64_t now_start;
     cleanup_fd int pidfd = pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
     /* Opened first, compared then: the fd is of the process whose start time this is. */
     if (pidfd < 0 || proc_start_time(pid, &now_start) < 0 || now_start != start)
-        return;
-    if (fd_wait(pidfd, POLLIN, timeout_usec) == 0) {
-        log_warn("the sandbox daemon (pid %d) did not end within %u s, killing it", (int)pid,
-                 (unsigned)(timeout_usec / USEC_PER_SEC));
-        syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
-        (void)fd_wait(pidfd, POLLIN, 5 * USEC_PER_SEC);
-    }
+        return true;
+    return fd_wait(pidfd, POLLIN, timeout_usec) != 0;
 }

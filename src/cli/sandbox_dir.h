@@ -58,6 +58,6 @@ int sandbox_check_snapshot(const struct cli *cli, int dir, struct err *err);
 /* Returns a connected socket. -ENOENT and -ECONNREFUSED mean that there is no daemon. */
 int sandbox_connect(const struct sandbox_dir *d, struct err *err);
 
-/* Waits until the process is gone and kills it when the timeout has passed. `start` is its proc_start_time() and proves
+/* Waits until the process is gone; false when it is not after the timeout. `start` is its proc_start_time() and proves
  * that the pid is still its own. It may or may not be our child. */
-void sandbox_await_daemon(pid_t pid, uint64_t start, uint64_t timeout_usec);
+bool sandbox_await_daemon(pid_t pid, uint64_t start, uint64_t timeout_usec);

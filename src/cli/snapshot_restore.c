@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "base/path.h"
 #include "cli/attach.h"
 #include "cli/delete.h"
@@ -157,6 +158,8 @@ static int make_members(struct restore *x, struct err *err) {
     for (size_t i = 0; r == 0 && i < x->n; i++) {
         struct member *m = &x->members[i];
         m->bundle = str_printf("%s/bundle/%zu", dir, i);
+        if (FAULT(DIR_BUNDLE))
+            return err_errno(err, errno, "cannot create directory %s", m->bundle);
         r = m->bundle ? snapshot_bundle_write(m->bundle, m->spec, err) : out_of_memory(err);
         const struct monitor_spec spec = {.dir = &x->sandbox.dir, .container_id = m->id, .exec_id = "", .slave = -1};
         if (r == 0)

@@ -210,6 +210,11 @@ int task_stats(struct session *s, const char *id, Containerd__Task__V2__StatsRes
     return session_call(s, task, "Stats", &req.base, NULL, 0, 0, (ProtobufCMessage **)ret, err);
 }
 
+int task_describe(struct session *s, Stasis__Sandbox__V1__DescribeResponse **ret, struct err *err) {
+    Stasis__Sandbox__V1__Empty req = STASIS__SANDBOX__V1__EMPTY__INIT;
+    return session_call(s, sandbox, "Describe", &req.base, NULL, 0, 0, (ProtobufCMessage **)ret, err);
+}
+
 int task_info(struct session *s, Stasis__Sandbox__V1__InfoResponse **ret, struct err *err) {
     Stasis__Sandbox__V1__Empty req = STASIS__SANDBOX__V1__EMPTY__INIT;
     return session_call(s, sandbox, "Info", &req.base, NULL, 0, 0, (ProtobufCMessage **)ret, err);

@@ -58,6 +58,7 @@ int task_shutdown(struct session *s, const char *id, bool now, uint64_t timeout,
 int task_processes(struct session *s, const char *id, Stasis__Agent__V1__ProcessesResponse **ret, struct err *err);
 int task_pids(struct session *s, const char *id, Containerd__Task__V2__PidsResponse **ret, struct err *err);
 int task_stats(struct session *s, const char *id, Containerd__Task__V2__StatsResponse **ret, struct err *err);
+int task_describe(struct session *s, Stasis__Sandbox__V1__DescribeResponse **ret, struct err *err);
 int task_info(struct session *s, Stasis__Sandbox__V1__InfoResponse **ret, struct err *err);
 /* Whether the process has a terminal. */
 int task_has_terminal(struct session *s, const char *id, const char *exec_id, bool *ret, struct err *err);

@@ -10,8 +10,9 @@
 #include "cli/session.h"
 
 /*
- * Asks the daemon to end at once (session NULL or closed: it is not asked), waits for it, kills it if it does not, and
- * removes the directory. `daemon_start` is proc_start_time(daemon_pid); daemon_pid 0: there is none.
+ * Asks the daemon to end at once (session NULL or closed: it is not asked) and waits for that. One that does not answer
+ * or end, or has been killed, is cleaned up after (oci/remains.h). Then the directory is removed. `daemon_start` is
+ * proc_start_time(daemon_pid); daemon_pid 0: it is the one that state.json names.
  */
 int teardown_sandbox(const struct sandbox_dir *dir, struct session *session, pid_t daemon_pid, uint64_t daemon_start,
                      struct err *err);

@@ -7,11 +7,10 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "base/cgroup.h"
 #include "base/cgroup_path.h"
+#include "base/fault.h"
 #include "base/fd.h"
 #include "base/json.h"
-#include "base/log.h"
 #include "base/path.h"
 #include "base/proc.h"
 #include "oci/spec.h"
@@ -96,18 +95,32 @@ static json_t *sandbox_json(const struct oci_sandbox_state *s) {
                      (int)s->qemu_pid, "virtiofsdPid", (int)s->virtiofsd_pid, "containers", containers);
 }
 
+char *oci_sandbox_state_text(const struct oci_sandbox_state *s, struct err *err) {
+    if (s->n_containers > STATE_CONTAINERS_MAX) {
+        err_set(err, EINVAL, "more than %d containers", STATE_CONTAINERS_MAX);
+        return NULL;
+    }
+    cleanup_json json_t *v = sandbox_json(s);
+    cleanup_free char *text = v ? json_text(v, JSON_INDENT(2)) : NULL;
+    if (!text)
+        err_set(err, ENOMEM, "out of memory");
+    else if (strlen(text) > JSON_TEXT_MAX)
+        err_set(err, EFBIG, "larger than %zu bytes", JSON_TEXT_MAX);
+    else
+        return TAKE_PTR(text);
+    return NULL;
+}
+
 int oci_sandbox_state_save(const char *dir, const struct oci_sandbox_state *s, struct err *err) {
     cleanup_free char *path = path_join(dir, STATE_NAME);
     if (!path)
         return err_set(err, ENOMEM, "out of memory");
-    if (s->n_containers > STATE_CONTAINERS_MAX)
-        return err_set(err, EINVAL, "cannot write %s: more than %d containers", path, STATE_CONTAINERS_MAX);
-    cleanup_json json_t *v = sandbox_json(s);
-    cleanup_free char *text = v ? json_text(v, JSON_INDENT(2)) : NULL;
+    struct err why = ERR_INIT;
+    cleanup_free char *text = oci_sandbox_state_text(s, &why);
     if (!text)
-        return err_set(err, ENOMEM, "cannot write %s: out of memory", path);
-    if (strlen(text) > JSON_TEXT_MAX)
-        return err_set(err, EFBIG, "cannot write %s: larger than %zu bytes", path, JSON_TEXT_MAX);
+        return err_set(err, why.code, "cannot write %s: %s", path, why.msg);
+    if (FAULT(STATE_SAVE))
+        return err_errno(err, errno, "cannot write %s", path);
     return file_write_atomic(path, text, strlen(text), 0600, false, err);
 }
 
@@ -222,9 +235,8 @@ static int load_sandbox(const json_t *v, struct oci_sandbox_state *s, struct err
     return 0;
 }
 
-/* The machine dies with its daemon, and the pids may by now be someone else's. */
+/* The machine dies with its daemon. Its pids stay, for remains.c, though they may by now be another process's. */
 static void mark_dead(struct oci_sandbox_state *s) {
-    s->qemu_pid = s->virtiofsd_pid = 0;
     for (size_t i = 0; i < s->n_containers; i++) {
         struct oci_container_state *c = &s->containers[i];
         if (c->status != stopped)
@@ -234,11 +246,23 @@ static void mark_dead(struct oci_sandbox_state *s) {
     }
 }
 
+int oci_sandbox_state_parse(const char *what, const char *text, size_t len, struct oci_sandbox_state *ret,
+                            struct err *err) {
+    cleanup_json json_t *v = NULL;
+    cleanup_sandbox_state struct oci_sandbox_state s = {0};
+    int r = json_parse(what, text, len, &v, err);
+    if (r < 0)
+        return r;
+    if (load_sandbox(v, &s, err) < 0)
+        return err_wrap(err, "%s is damaged", what);
+    *ret = s;
+    s = (struct oci_sandbox_state){0};
+    return 0;
+}
+
 int oci_sandbox_state_load(const char *dir, struct oci_sandbox_state *ret, struct err *err) {
     cleanup_free char *path = path_join(dir, STATE_NAME);
     cleanup_free char *text = NULL;
-    cleanup_json json_t *v = NULL;
-    cleanup_sandbox_state struct oci_sandbox_state s = {0};
     size_t len;
     if (!path)
         return err_set(err, ENOMEM, "out of memory");
@@ -252,29 +276,13 @@ int oci_sandbox_state_load(const char *dir, struct oci_sandbox_state *ret, struc
     int r = fd_read_all(fd, JSON_TEXT_MAX, &text, &len, err);
     if (r < 0)
         return err_wrap(err, "cannot read %s", path);
-    if ((r = json_parse(path, text, len, &v, err)) < 0)
-        return r;
-    if (load_sandbox(v, &s, err) < 0)
-        return err_wrap(err, "%s is damaged", path);
-    if (!oci_sandbox_daemon_alive(&s))
-        mark_dead(&s);
-    *ret = s;
-    s = (struct oci_sandbox_state){0};
-    return 0;
+    r = oci_sandbox_state_parse(path, text, len, ret, err);
+    if (r == 0 && !oci_sandbox_daemon_alive(ret))
+        mark_dead(ret);
+    return r;
 }
 
 bool oci_sandbox_daemon_alive(const struct oci_sandbox_state *s) {
     uint64_t start;
     return s->daemon_pid > 0 && proc_start_time(s->daemon_pid, &start) == 0 && start == s->daemon_start;
-}
-
-void oci_sandbox_state_remove_outside(const struct oci_sandbox_state *s) {
-    for (size_t i = 0; i < s->n_containers; i++) {
-        const struct oci_container_state *c = &s->containers[i];
-        struct err err = ERR_INIT;
-        if (c->cgroups_path && cgroup_remove(c->cgroups_path, &err) < 0)
-            log_warn("container %s: %s", c->id, err.msg);
-        if (c->scratch && path_remove_tree(AT_FDCWD, c->scratch, &err) < 0)
-            log_warn("container %s: %s", c->id, err.msg);
-    }
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * state.json: what the daemon says of its containers to whoever asks when the daemon itself cannot be asked. Written by
- * the daemon at every transition (atomically), read by the CLI. Holds the fields of the OCI state (runtime.md) and our
- * own.
+ * The state of a sandbox as JSON: the answer of its daemon to Describe, and the file state.json, for those that cannot
+ * ask because the daemon has died or hangs. The file is written (atomically) at every transition, and must be before
+ * anything is made that a daemon that dies leaves outside of the directory; a state that could not be written is
+ * written later, so its statuses may be old. Both hold the fields of the OCI state (runtime.md) and our own.
  *
  * A sandbox directory is ROOT/<sandbox id>/ with state.json, api.sock, log. For containers made by the CLI the sandbox
  * id and the container id are the same.
@@ -45,6 +46,9 @@ void oci_container_state_clear(struct oci_container_state *c);
 void oci_sandbox_state_clear(struct oci_sandbox_state *s);
 #define cleanup_sandbox_state CLEANUP(oci_sandbox_state_clear)
 
+/* As text: malloc'd. NULL with err set: -EINVAL, -EFBIG, -ENOMEM. */
+char *oci_sandbox_state_text(const struct oci_sandbox_state *s, struct err *err);
+
 /* Writes DIR/state.json. */
 int oci_sandbox_state_save(const char *dir, const struct oci_sandbox_state *s, struct err *err);
 
@@ -52,11 +56,11 @@ int oci_sandbox_state_save(const char *dir, const struct oci_sandbox_state *s, s
  * status is "stopped", pid 0 and exit status 137 unless it was stopped before. */
 int oci_sandbox_state_load(const char *dir, struct oci_sandbox_state *ret, struct err *err);
 
-bool oci_sandbox_daemon_alive(const struct oci_sandbox_state *s);
+/* Reads the text of a daemon's answer; `what` names it in messages. -EINVAL when it is damaged. */
+int oci_sandbox_state_parse(const char *what, const char *text, size_t len, struct oci_sandbox_state *ret,
+                            struct err *err);
 
-/* Removes what a daemon that died left outside its directory: cgroups, once its processes are gone, and the files of a
- * checkpoint that was under way. What fails is logged: none of it keeps the sandbox from being removed. */
-void oci_sandbox_state_remove_outside(const struct oci_sandbox_state *s);
+bool oci_sandbox_daemon_alive(const struct oci_sandbox_state *s);
 
 /* The OCI state document (as `runc state` prints it) of one container: ociVersion, id, pid, status, bundle, rootfs,
  * created, owner, annotations. Owned by the caller. */

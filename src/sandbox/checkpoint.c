@@ -356,8 +356,9 @@ int container_checkpoint(struct container *c, const struct checkpoint_spec *spec
         return err_wrap(err, "cannot checkpoint container %s", c->id);
     }
     c->checkpoint = cp;
-    sandbox_save(c->sb); /* names the directory to whoever cleans up after this daemon */
-    r = image_dir_create(&cp->dir, err);
+    r = sandbox_record(c->sb, err); /* names the directory to whoever cleans up after this daemon */
+    if (r == 0)
+        r = image_dir_create(&cp->dir, err);
     if (r == 0)
         r = spec->wait_execs ? wait_for_execs(cp, err) : begin_dump(cp, err);
     if (r < 0) {

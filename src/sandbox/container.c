@@ -255,10 +255,10 @@ int container_create(struct sandbox *sb, const struct container_spec *spec, sand
     c->op = (struct operation){.done = done, .userdata = userdata};
     r = prepare(c, spec, err);
     process_stdio_close(spec->io); /* what prepare did not get to take */
-    if (r == 0) {
-        sandbox_save(sb);
+    if (r == 0)
+        r = sandbox_record(sb, err); /* its cgroup, for one */
+    if (r == 0)
         r = sandbox_when_ready(sb, on_vm_ready, c, err);
-    }
     if (r < 0) {
         c->op = (struct operation){0};
         sandbox_remove(sb, c);

@@ -401,7 +401,7 @@ static int collect_one(int from, const char *name, void *userdata, struct err *e
 }
 
 int image_dir_collect_work(const struct image_dir *d, const char *to, uint32_t log_level, struct err *err) {
-    int r = path_mkdirs(to, 0700, err);
+    int r = FAULT(COLLECT_DIR) ? err_errno(err, errno, "cannot create directory %s", to) : path_mkdirs(to, 0700, err);
     if (r < 0)
         return r;
     cleanup_fd int from = open_dir(d->work, err);

@@ -2,6 +2,7 @@
 #include "sandbox/sandbox_impl.h"
 
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/cgroup.h"
@@ -13,6 +14,8 @@
 #include "sandbox/capture.h"
 #include "sandbox/container.h"
 #include "sandbox/process.h"
+
+#define SAVE_AGAIN_USEC USEC_PER_SEC
 
 /* Start. */
 
@@ -102,6 +105,8 @@ int sandbox_new(sd_event *event, const struct sandbox_spec *spec, struct sandbox
     if (r < 0)
         return err_errno(err, -r, "sandbox %s: event loop", sb->id);
     r = share_open(sb->dir, &sb->share, err);
+    if (r == 0)
+        r = sandbox_record(sb, err); /* names this process to whoever has to end it */
     if (r < 0)
         return r;
     *ret = TAKE_PTR(sb);
@@ -154,6 +159,7 @@ struct sandbox *sandbox_free(struct sandbox *sb) {
     sd_event_source_disable_unref(sb->boot_deadline);
     sd_event_source_disable_unref(sb->grace);
     sd_event_source_disable_unref(sb->bury);
+    sd_event_source_disable_unref(sb->unsaved);
     sd_event_unref(sb->event);
     free(sb->id);
     free(sb->dir);
@@ -309,7 +315,10 @@ void sandbox_kill_quietly(struct sandbox *sb, struct process *p) {
         log_debug("%s", err.msg);
 }
 
-void sandbox_save(struct sandbox *sb) {
+/* Calls fn with a description whose strings are borrowed from the containers. */
+static int with_state(struct sandbox *sb,
+                      int (*fn)(const struct oci_sandbox_state *st, void *userdata, struct err *err), void *userdata,
+                      struct err *err) {
     struct oci_sandbox_state st = {.id = sb->id, .daemon_pid = getpid()};
     (void)proc_start_time(getpid(), &st.daemon_start);
     if (sb->vm) {
@@ -317,17 +326,60 @@ void sandbox_save(struct sandbox *sb) {
         st.virtiofsd_pid = vm_virtiofsd_pid(sb->vm);
     }
     cleanup_free struct oci_container_state *cs = calloc(MAX(sb->n_containers, 1), sizeof(*cs));
-    if (!cs) {
-        log_error("cannot write state.json: out of memory");
-        return;
-    }
+    if (!cs)
+        return err_set(err, ENOMEM, "out of memory");
     for (size_t i = 0; i < sb->n_containers; i++)
         container_describe(sb->containers[i], &cs[i]);
     st.containers = cs;
     st.n_containers = sb->n_containers;
+    return fn(&st, userdata, err);
+}
+
+static int make_text(const struct oci_sandbox_state *st, void *userdata, struct err *err) {
+    char **ret = userdata;
+    *ret = oci_sandbox_state_text(st, err);
+    return *ret ? 0 : -EIO;
+}
+
+char *sandbox_state_text(struct sandbox *sb, struct err *err) {
+    char *text = NULL;
+    (void)with_state(sb, make_text, &text, err);
+    return text;
+}
+
+static int write_state(const struct oci_sandbox_state *st, void *userdata, struct err *err) {
+    return oci_sandbox_state_save(userdata, st, err);
+}
+
+int sandbox_record(struct sandbox *sb, struct err *err) {
+    int r = with_state(sb, write_state, sb->dir, err);
+    if (r == 0 && sb->unsaved) {
+        log_info("sandbox %s: its state is written again", sb->id);
+        sb->unsaved = sd_event_source_disable_unref(sb->unsaved);
+    }
+    return r;
+}
+
+static int on_save_again(sd_event_source *source, uint64_t usec, void *userdata) {
+    (void)usec;
+    struct sandbox *sb = userdata;
     struct err err = ERR_INIT;
-    if (oci_sandbox_state_save(sb->dir, &st, &err) < 0)
-        log_error("%s", err.msg);
+    if (sandbox_record(sb, &err) == 0)
+        return 0;
+    log_debug("%s", err.msg);
+    if (sd_event_source_set_time_relative(source, SAVE_AGAIN_USEC) < 0 ||
+        sd_event_source_set_enabled(source, SD_EVENT_ONESHOT) < 0)
+        sb->unsaved = sd_event_source_disable_unref(sb->unsaved); /* the next transition tries again */
+    return 0;
+}
+
+void sandbox_save(struct sandbox *sb) {
+    struct err err = ERR_INIT;
+    if (sandbox_record(sb, &err) == 0 || sb->unsaved)
+        return;
+    log_error("%s; it is tried again", err.msg);
+    if (sd_event_add_time_relative(sb->event, &sb->unsaved, CLOCK_MONOTONIC, SAVE_AGAIN_USEC, 0, on_save_again, sb) < 0)
+        sb->unsaved = NULL; /* the next transition tries again */
 }
 
 size_t sandbox_timings(const struct sandbox *sb, struct sandbox_timing ret[SANDBOX_TIMINGS_MAX]) {

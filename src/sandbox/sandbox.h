@@ -94,8 +94,14 @@ void sandbox_remove_console(struct sandbox *sb, struct process *p);             
 /* SIGKILL to a process (an init: to the whole container), for when nobody waits for the answer. */
 void sandbox_kill_quietly(struct sandbox *sb, struct process *p);
 
-/* Writes state.json; a failure is logged: the state on disk is only for those who cannot ask. */
+/* Writes state.json (oci/state.h). sandbox_record() is for what has to be there before the next step, because it tells
+ * how to clean up after a daemon that dies: that step fails with it. sandbox_save() is for the rest: a failure is
+ * logged once, and the file is written later, as soon as that can be done; who asks the daemon gets the truth
+ * meanwhile. */
+int sandbox_record(struct sandbox *sb, struct err *err);
 void sandbox_save(struct sandbox *sb);
+/* The same as text: malloc'd, NULL with err set. */
+char *sandbox_state_text(struct sandbox *sb, struct err *err);
 
 /* When each step of the start was over (monotonic µs). */
 struct sandbox_timing {

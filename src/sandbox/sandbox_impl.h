@@ -54,6 +54,7 @@ struct sandbox {
     size_t n_containers;
     struct process *consoles[CONSOLES_MAX];
     char agent_version[64], kernel_version[128];
+    sd_event_source *unsaved; /* state.json could not be written, and is tried again; NULL: it is as it should be */
     struct sandbox_timing timings[SANDBOX_TIMINGS_MAX];
     size_t n_timings;
 };

@@ -27,7 +27,8 @@ int share_open(const char *dir, struct share *ret, struct err *err) {
     s.dir = path_join(dir, "share");
     if (!s.dir)
         return err_set(err, ENOMEM, "out of memory");
-    int r = path_mkdirs(s.dir, 0700, err);
+    int r =
+        FAULT(DIR_SHARE) ? err_errno(err, errno, "cannot create directory %s", s.dir) : path_mkdirs(s.dir, 0700, err);
     /* Room for the directories and empty files that are mounted on, and for nothing else. */
     if (r == 0 && mount("stasis-share", s.dir, "tmpfs", MS_NOSUID_ | MS_NODEV_ | MS_NOEXEC_,
                         "mode=0755,size=1m,nr_inodes=16k") < 0)

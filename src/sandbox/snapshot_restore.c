@@ -296,6 +296,8 @@ int snapshot_restore(struct sandbox *sb, const struct snapshot_restore_spec *spe
     int r = open_snapshot(sb, spec, err);
     for (size_t i = 0; r == 0 && i < spec->n_containers; i++)
         r = make_container(sb, i, &spec->containers[i], err);
+    if (r == 0)
+        r = sandbox_record(sb, err);
     struct restoring *restoring = r == 0 ? malloc(sizeof(*restoring)) : NULL;
     if (r == 0 && !restoring)
         r = err_set(err, ENOMEM, "out of memory");

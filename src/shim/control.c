@@ -76,6 +76,20 @@ static void handle_info(struct ttrpc_request *req, const ProtobufCMessage *msg, 
     ttrpc_reply(req, &out.base);
 }
 
+static void handle_describe(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata) {
+    (void)msg;
+    const struct service *s = userdata;
+    struct err err = ERR_INIT;
+    Stasis__Sandbox__V1__DescribeResponse out = STASIS__SANDBOX__V1__DESCRIBE_RESPONSE__INIT;
+    cleanup_free char *text = sandbox_state_text(s->sb, &err);
+    if (!text) {
+        ttrpc_fail(req, &err);
+        return;
+    }
+    out.state = text;
+    ttrpc_reply(req, &out.base);
+}
+
 static void on_checked(void *userdata, ProtobufCMessage **reply, const struct err *err) {
     struct call *c = userdata;
     if (err) {
@@ -212,6 +226,7 @@ static void handle_processes(struct ttrpc_request *req, const ProtobufCMessage *
 }
 
 static const struct ttrpc_handler handlers[] = {{"Info", handle_info},
+                                                {"Describe", handle_describe},
                                                 {"Check", handle_check},
                                                 {"Console", handle_console},
                                                 {"Processes", handle_processes},

@@ -12,14 +12,15 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "base/fd.h"
 #include "base/path.h"
 #include "base/proc.h"
+#include "oci/remains.h"
 #include "oci/state.h"
 
 #define TAKE_TRIES 3
 #define YOUNG_SEC 10 /* a directory without state that is younger may be about to get its daemon */
-#define KILL_USEC (5 * USEC_PER_SEC)
 #define UNIX_SCHEME "unix://"
 
 void home_close(struct home *h) {
@@ -87,7 +88,7 @@ static bool is_left(const char *dir, int fd) {
 
 /* 1: taken; 0: it was left by somebody and is removed now. */
 static int try_take(struct home *h, const char *dir, struct err *err) {
-    bool made = mkdir(dir, 0700) == 0;
+    bool made = !FAULT(DIR_MAKE) && mkdir(dir, 0700) == 0;
     if (!made && errno != EEXIST)
         return err_errno(err, errno, "cannot create directory %s", dir);
     cleanup_fd int fd = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -116,7 +117,9 @@ int home_take(struct home *h, struct err *err) {
 }
 
 int home_link_socket(const struct home *h, const char *path, struct err *err) {
-    return symlinkat(path, h->lock_fd, "api.sock") < 0 ? err_errno(err, errno, "cannot link api.sock to %s", path) : 0;
+    return FAULT(DIR_SOCKET) || symlinkat(path, h->lock_fd, "api.sock") < 0
+               ? err_errno(err, errno, "cannot link api.sock to %s", path)
+               : 0;
 }
 
 int home_daemon_pid(const struct home *h) {
@@ -125,27 +128,13 @@ int home_daemon_pid(const struct home *h) {
     return dir && oci_sandbox_state_load(dir, &st, NULL) == 0 ? (int)st.daemon_pid : 0;
 }
 
-static void kill_daemon(const char *dir) {
-    cleanup_sandbox_state struct oci_sandbox_state st = {0};
-    if (oci_sandbox_state_load(dir, &st, NULL) < 0 || st.daemon_pid <= 1)
-        return;
-    /* Opened first, compared then: the fd is of the process that the state names. */
-    cleanup_fd int pidfd = (int)syscall(SYS_pidfd_open, st.daemon_pid, 0);
-    if (pidfd < 0 || !oci_sandbox_daemon_alive(&st))
-        return;
-    syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
-    (void)fd_wait(pidfd, POLLIN, KILL_USEC);
-}
-
 int home_clear(const struct home *h, struct err *err) {
     cleanup_free char *dir = dir_of(h);
     if (!dir)
         return err_set(err, ENOMEM, "out of memory");
-    kill_daemon(dir);
     cleanup_sandbox_state struct oci_sandbox_state st = {0};
-    if (oci_sandbox_state_load(dir, &st, NULL) == 0)
-        oci_sandbox_state_remove_outside(&st);
-    return remove_dir(h, err);
+    int r = oci_sandbox_state_load(dir, &st, NULL) == 0 ? sandbox_remains_clear(&st, err) : 0;
+    return r < 0 ? r : remove_dir(h, err);
 }
 
 /* Sockets. */

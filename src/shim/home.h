@@ -39,7 +39,8 @@ int home_take(struct home *h, struct err *err);
 /* Links api.sock to the socket at `path`. */
 int home_link_socket(const struct home *h, const char *path, struct err *err);
 
-/* Kills the daemon if it still runs (it did not answer), removes the directory. It is no error if there is none. */
+/* Ends the daemon if it still runs (it did not answer), removes what it left (oci/remains.h) and the directory. It is
+ * no error if there is none. */
 int home_clear(const struct home *h, struct err *err);
 
 /* The daemon's pid as its state.json says; 0 if it says nothing. */

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/config.h"
+#include "base/fault.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/path.h"
@@ -32,7 +33,10 @@ static int open_log(const struct cmdline *c, const char *dir, const struct confi
             return err_set(err, EINVAL, "invalid log format \"%s\": text or json", c->log_format);
         log_set_format(format);
     }
-    int r = log_open(c->log ? c->log : own, err);
+    const char *path = c->log ? c->log : own;
+    int r = FAULT(DIR_LOG) ? err_errno(err, errno, "cannot open log %s", path) : log_open(path, err);
+    /* Until this daemon is up, what the log does not take still reaches the one that started it. */
+    log_set_spare(fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3));
     /* What others write to stderr, a failed assertion in a library say, belongs there too. Until now stderr was the
      * caller's, who shows it when this daemon could not even begin. */
     if (r >= 0 && dup2(log_get_fd(), STDERR_FILENO) < 0)
@@ -143,12 +147,14 @@ static int run(struct service *s, const struct cmdline *c, const struct sandbox_
         ttrpc_server_on_disconnect(s->server, on_disconnect, s);
         r = ttrpc_server_listen(s->server, SHIM_LISTEN_FD, err);
     }
+    if (r == 0)
+        log_set_spare(-1);
     if (r == 0 && (r = sd_event_loop(s->event)) < 0)
         r = err_errno(err, -r, "event loop");
     /* The answer to Shutdown goes out before the socket closes. */
     if (s->server)
         (void)ttrpc_server_flush(s->server, USEC_PER_SEC);
-    sandbox_free(s->sb);
+    s->sb = sandbox_free(s->sb);
     notify_clear(s);
     publisher_flush(s->publisher, PUBLISH_USEC);
     s->publisher = publisher_free(s->publisher);

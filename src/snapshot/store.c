@@ -115,6 +115,13 @@ static void sweep(const struct store *s) {
     }
 }
 
+void store_tidy(const char *dir) {
+    struct store s = {.fd = -1};
+    if (store_open(dir, false, &s, NULL) == 0)
+        sweep(&s);
+    store_close(&s);
+}
+
 static char *temp_name(const char *prefix, const char *name) {
     static const char letters[] = "abcdefghijklmnopqrstuvwxyz0123456789";
     unsigned char random[6];

@@ -42,6 +42,9 @@ int store_commit(const struct store *s, const char *tmp, const char *name, bool 
 /* Throws an unfinished one away; a failure is logged. */
 void store_abort(const struct store *s, const char *tmp);
 
+/* Removes the leftovers of makers and removers that died, as store_begin() does; no store is no harm. */
+void store_tidy(const char *dir);
+
 /* Opens one with a shared lock; -ENOENT "there is no snapshot NAME in STORE". -EBUSY when its maker does not let go. */
 int store_use(const struct store *s, const char *name, int *ret_fd, struct err *err);
 

@@ -55,7 +55,7 @@ agent.crun EAGAIN cannot start /usr/bin/crun
 agent.adopt EIO cannot open the cgroup
 '
 # Nothing is lost with these but logs.
-HARMLESS='collect.log agent.collect agent.report'
+HARMLESS='collect.dir collect.log agent.collect agent.report'
 # Tried by tests of their own: a process that ends or stands still there, a restore, the end.
 OTHERS='checkpoint.dumped checkpoint.exit agent.dumped agent.resume agent.restored'
 
@@ -64,7 +64,7 @@ strerror() {
 }
 
 @test "every point is tried" {
-    diff <(points | grep -vE '^(snapshot|template|load)\.' | sort) <({ # those are faults_snapshot.bats'
+    diff <(points | grep -vE '^(snapshot|template|load|dir|state)\.' | sort) <({ # those are faults_snapshot.bats', state.bats'
         awk 'NF {print $1}' <<<"$CHECKPOINT_STEPS$RESTORE_STEPS"
         tr ' ' '\n' <<<"$HARMLESS $OTHERS"
     } | sort -u)

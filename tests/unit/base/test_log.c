@@ -216,6 +216,26 @@ static void tee_gets_what_is_worth_it(void **state) {
 }
 
 /* Nobody reads it: what does not fit is dropped, and only there. */
+static void what_the_log_does_not_take(void **state) {
+    (void)state;
+    int fds[2];
+    char buf[4096];
+    int full = open("/dev/full", O_WRONLY | O_CLOEXEC), before = log_get_fd();
+    assert_true(full >= 0);
+    assert_int_equal(pipe2(fds, O_CLOEXEC | O_NONBLOCK), 0);
+    log_set_spare(fds[1]);
+    log_error("in the log");
+    assert_string_equal(teed(fds[0], buf), "");
+    log_set_fd(full);
+    log_error("not in the log");
+    log_set_fd(before);
+    assert_non_null(strstr(teed(fds[0], buf), "not in the log"));
+    log_set_spare(-1);
+    assert_int_equal(read(fds[0], buf, sizeof(buf)), 0);
+    close(fds[0]);
+    close(full);
+}
+
 static void tee_that_is_full(void **state) {
     struct fixture *f = *state;
     int fds[2];
@@ -288,6 +308,7 @@ int main(void) {
         T(logging_keeps_errno_and_survives_a_closed_fd),
         T(a_quota_counts_what_is_in_the_log),
         T(tee_gets_what_is_worth_it),
+        T(what_the_log_does_not_take),
         T(tee_that_is_full),
         T(open_makes_a_private_file),
         cmocka_unit_test(names_parse),
