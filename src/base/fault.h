@@ -22,13 +22,14 @@
 /* All of them: identifier and name. A test walks this table. */
 #define FAULT_POINTS(POINT)                                                                                            \
     /* what is written into the state directory, by the CLI, the shim's start and the daemon */                        \
-    POINT(DIR_MAKE, "dir.make")       /* the sandbox's directory */                                                    \
-    POINT(DIR_SOCKET, "dir.socket")   /* its socket, or the link to it */                                              \
-    POINT(DIR_LOG, "dir.log")         /* the daemon's log */                                                           \
-    POINT(DIR_SHARE, "dir.share")     /* where the share is mounted */                                                 \
-    POINT(DIR_BUNDLE, "dir.bundle")   /* the bundle of a snapshot's copy */                                            \
-    POINT(STATE_SAVE, "state.save")   /* state.json */                                                                 \
-    POINT(COLLECT_DIR, "collect.dir") /* the directory for CRIU's logs */                                              \
+    POINT(DIR_MAKE, "dir.make")           /* the sandbox's directory */                                                \
+    POINT(DIR_SOCKET, "dir.socket")       /* its socket, or the link to it */                                          \
+    POINT(DIR_LOG, "dir.log")             /* the daemon's log */                                                       \
+    POINT(DIR_SHARE, "dir.share")         /* where the share is mounted */                                             \
+    POINT(DIR_BUNDLE, "dir.bundle")       /* the bundle of a snapshot's copy */                                        \
+    POINT(STATE_SAVE, "state.save")       /* state.json */                                                             \
+    POINT(ARCHIVE_WRITE, "archive.write") /* an archive, by a process of the CLI */                                    \
+    POINT(COLLECT_DIR, "collect.dir")     /* the directory for CRIU's logs */                                          \
     /* the daemon, in the order of a checkpoint */                                                                     \
     POINT(IMAGES_MAKE, "images.make")             /* the hidden directory beside the final one */                      \
     POINT(IMAGES_DIRS, "images.dirs")             /* images/ and work/ in it */                                        \

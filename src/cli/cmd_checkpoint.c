@@ -2,6 +2,7 @@
 #include <signal.h>
 #include <string.h>
 
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/path.h"
 #include "cli/checkpoint_archive.h"
@@ -9,7 +10,9 @@
 #include "cli/inspect.h"
 #include "cli/lookup.h"
 #include "cli/progress.h"
+#include "cli/signals.h"
 #include "cli/task.h"
+#include "oci/archive_create.h"
 
 #define KILL_TIMEOUT (90 * USEC_PER_SEC)
 
@@ -91,7 +94,10 @@ static int prepare(struct job *j, const struct cli *cli, struct err *err) {
         if (!j->work)
             return err_set(err, ENOMEM, "out of memory");
     }
-    return r < 0 ? r : lookup_connect(cli, &j->l, &j->s, err);
+    signals_block();
+    if (r == 0)
+        r = lookup_connect(cli, &j->l, &j->s, err);
+    return r < 0 ? r : session_cancel_on_signal(&j->s, err);
 }
 
 /* A little more than the daemon may take, which says what has come of it: to freeze, dump, commit and resume or kill.
@@ -122,19 +128,35 @@ static int dump(struct job *j, bool leave_running, struct err *err) {
 
 static int write_archive(void *userdata, struct err *err) {
     const struct job *j = userdata;
+    if (FAULT(ARCHIVE_WRITE))
+        return err_errno(err, errno, "cannot write %s", j->o->export);
     return checkpoint_archive_finish(j->archive, j->l.container, j->o->rootfs_image, j->work, err);
+}
+
+static void undo_archive(void *userdata, pid_t pid) {
+    const struct job *j = userdata;
+    archive_remove_unfinished(j->o->export, pid);
+}
+
+/* Should this process be killed, the daemon thaws what it has paused and removes the images. */
+static void hold(struct job *j) {
+    cleanup_free char *scratch = str_printf("%.*s", (int)(strrchr(j->images, '/') - j->images), j->images);
+    task_hold_async(&j->s, j->was_paused ? "" : j->id, scratch ? scratch : "");
 }
 
 /* The container stays as it is, frozen, until the archive is on the disk; then it goes, or goes on. */
 static int dump_to_archive(struct job *j, struct err *err) {
     struct err e = ERR_INIT;
+    hold(j);
     int r = j->was_paused ? 0 : task_pause(&j->s, j->id, err);
     if (r < 0)
         return r;
     cleanup_free char *what = str_printf("writing %s", j->o->export);
     r = dump(j, true, err);
+    if (r == 0 && j->s.cancelled)
+        r = err_set(err, EINTR, "interrupted by SIG%s", sigabbrev_np(j->s.cancelled));
     if (r == 0)
-        r = progress_while(what ? what : "writing the archive", write_archive, j, err);
+        r = progress_work(what ? what : "writing the archive", write_archive, undo_archive, j, &j->s.cancelled, err);
     bool goes_on = r < 0 || j->o->leave_running;
     if (goes_on && !j->was_paused && task_resume(&j->s, j->id, &e) < 0)
         r = r < 0 ? err_append(err, "; and it could not be resumed: %s", e.msg) : err_copy(err, &e);
@@ -159,9 +181,13 @@ static int run(struct cli *cli, const void *values, int n_args, char **args, str
         r = j.archive ? dump_to_archive(&j, err) : dump(&j, o->leave_running || o->pre_dump, err);
     if (r == 0 && o->criu.print_stats)
         r = criu_flags_print_stats(j.work, false, err);
+    if (r < 0 && j.s.cancelled) {
+        cli_report(cli, err);
+        r = 128 + j.s.cancelled;
+    }
+    checkpoint_archive_free(j.archive); /* before the connection ends, and with it the daemon's hold */
     session_close(&j.s);
     lookup_clear(&j.l);
-    checkpoint_archive_free(j.archive);
     free(j.images);
     free(j.work);
     return r;

@@ -7,6 +7,7 @@
 #include "cli/cmd_snapshot.h"
 #include "cli/lookup.h"
 #include "cli/progress.h"
+#include "cli/signals.h"
 #include "cli/size_text.h"
 #include "cli/snapshot_call.h"
 
@@ -77,8 +78,11 @@ static int run(struct cli *cli, const void *values, int n_args, char **args, str
         r = cli_load_config(cli, &config, err);
     if (r == 0)
         r = find(cli, id, &l, err);
+    signals_block();
     if (r == 0)
         r = lookup_connect(cli, &l, &s, err);
+    if (r == 0)
+        r = session_cancel_on_signal(&s, err);
     if (r == 0) {
         const struct snapshot_call c = {
             .store = config.snapshot_dir, .name = name, .stop = o->stop, .force = o->force, .no_sync = o->no_sync};
@@ -90,7 +94,13 @@ static int run(struct cli *cli, const void *values, int n_args, char **args, str
         r = print(o, l.dir.id, name, a, err);
         protobuf_c_message_free_unpacked(&a->base, NULL);
     }
-    return r < 0 ? err_wrap(err, "cannot make snapshot %s", name) : 0;
+    if (r < 0)
+        err_wrap(err, "cannot make snapshot %s", name);
+    if (r < 0 && s.cancelled) {
+        cli_report(cli, err);
+        return 128 + s.cancelled;
+    }
+    return r;
 }
 
 const struct cli_command command_snapshot_create = {

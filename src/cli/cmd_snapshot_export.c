@@ -2,8 +2,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "cli/cmd_snapshot.h"
 #include "cli/progress.h"
+#include "cli/signals.h"
 #include "cli/snapshot_archive.h"
 
 struct options {
@@ -44,9 +46,17 @@ static int export(void *userdata, struct err *err) {
     struct job *j = userdata;
     cleanup_archive_writer struct archive_writer *w = NULL;
     int r = archive_create_exact(j->to_stdout ? STDOUT_FILENO : -1, j->path, j->compression, &w, err);
+    if (r == 0 && FAULT(ARCHIVE_WRITE))
+        r = err_errno(err, errno, "cannot write %s", j->path);
     if (r == 0)
         r = snapshot_export(&j->snapshot, w, err);
     return r == 0 ? archive_finish(w, err) : r;
+}
+
+static void undo(void *userdata, pid_t pid) {
+    const struct job *j = userdata;
+    if (!j->to_stdout)
+        archive_remove_unfinished(j->path, pid);
 }
 
 static int run(struct cli *cli, const void *values, int n_args, char **args, struct err *err) {
@@ -54,17 +64,25 @@ static int run(struct cli *cli, const void *values, int n_args, char **args, str
     const struct options *o = values;
     struct job j = {.snapshot = SNAPSHOT_NONE};
     struct config config;
+    int signal = 0;
     cleanup_free char *what = str_printf("exporting %s", args[0]);
     int r = choose(o, args[1], &j, err);
     if (r == 0)
         r = cli_load_config(cli, &config, err);
     if (r == 0)
         r = snapshot_open(SNAPSHOT_KIND_SNAPSHOT, config.snapshot_dir, args[0], &j.snapshot, err);
+    signals_block();
     if (r == 0)
-        r = progress_while(what ? what : "exporting", export, &j, err);
+        r = progress_work(what ? what : "exporting", export, undo, &j, &signal, err);
     snapshot_close(&j.snapshot);
     if (r < 0)
-        return err_wrap(err, "cannot export snapshot %s", args[0]);
+        err_wrap(err, "cannot export snapshot %s", args[0]);
+    if (signal) {
+        cli_report(cli, err);
+        return 128 + signal;
+    }
+    if (r < 0)
+        return r;
     if (!o->quiet && !j.to_stdout)
         printf("%s\n", args[1]);
     return 0;

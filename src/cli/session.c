@@ -6,6 +6,8 @@
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "cli/signals.h"
+#include "proto/sandbox.pb-c.h"
 
 static void on_closed(struct ttrpc_client *c, const struct err *err, void *userdata) {
     (void)c;
@@ -83,6 +85,40 @@ static void on_reply(void *userdata, ProtobufCMessage **reply, const struct err 
         p->reply = TAKE_PTR(*reply);
 }
 
+static void on_signal(int sig, void *userdata) {
+    struct session *s = userdata;
+    if (signals_is_end(sig))
+        s->interrupt = sig;
+}
+
+int session_cancel_on_signal(struct session *s, struct err *err) {
+    int r = signals_watch(s->event, on_signal, s, err);
+    s->cancels = r == 0;
+    return r;
+}
+
+static void on_cancel_taken(void *userdata, ProtobufCMessage **reply, const struct err *err) {
+    struct session *s = userdata;
+    if (err) { /* a daemon of an older release: it sees only the end of the connection */
+        s->interrupt = s->cancelled;
+        return;
+    }
+    const Stasis__Sandbox__V1__CancelResponse *a = (const void *)*reply;
+    if (*a->note)
+        log_warn("%s", a->note);
+}
+
+static void ask_to_cancel(struct session *s) {
+    Stasis__Sandbox__V1__Empty req = STASIS__SANDBOX__V1__EMPTY__INIT;
+    struct err err = ERR_INIT;
+    s->cancelled = s->interrupt;
+    s->interrupt = 0;
+    log_warn("SIG%s: cancelling (a second signal does not wait for that)", sigabbrev_np(s->cancelled));
+    if (ttrpc_client_call(s->client, &stasis__sandbox__v1__sandbox__descriptor, "Cancel", &req.base, s->timeout,
+                          on_cancel_taken, s, NULL, &err) < 0)
+        s->interrupt = s->cancelled;
+}
+
 int session_call(struct session *s, const ProtobufCServiceDescriptor *service, const char *method,
                  const ProtobufCMessage *request, const int *fds, size_t n_fds, uint64_t timeout,
                  ProtobufCMessage **ret, struct err *err) {
@@ -94,8 +130,13 @@ int session_call(struct session *s, const ProtobufCServiceDescriptor *service, c
     int r = ttrpc_client_call_fds(s->client, service, method, request, fds, n_fds, deadline, on_reply, &p, &call, err);
     if (r < 0)
         return r == -ENOTCONN ? session_daemon_died(s, err) : r;
-    while (r >= 0 && !p.done && !s->interrupt)
-        r = run_once(s, UINT64_MAX, err);
+    for (;;) {
+        while (r >= 0 && !p.done && !s->interrupt)
+            r = run_once(s, UINT64_MAX, err);
+        if (r < 0 || p.done || !s->cancels || s->cancelled)
+            break;
+        ask_to_cancel(s);
+    }
     if (!p.done) {
         ttrpc_call_cancel(call);
         return r < 0 ? r : err_set(err, EINTR, "interrupted by SIG%s", sigabbrev_np(s->interrupt));

@@ -5,6 +5,9 @@
  * A call runs the loop until its answer is there, its deadline has passed, the daemon is gone, or `interrupt` holds a
  * signal (set by whoever watches signals on the same loop). When the daemon is gone, every error says so and carries
  * the last lines of its log.
+ *
+ * With session_cancel_on_signal() a first signal does not end the waiting: the daemon is asked to give the call up, and
+ * its answer says what has come of it. A second one leaves that to the daemon, which sees the connection end.
  */
 #pragma once
 
@@ -25,6 +28,8 @@ struct session {
     uint64_t timeout;              /* µs, of calls that name none */
     bool closed;                   /* the daemon is gone */
     int interrupt;                 /* signal that asks to stop waiting; 0: none */
+    bool cancels;                  /* session_cancel_on_signal() was called */
+    int cancelled;                 /* signal for which the daemon was asked to give up; 0: none */
 };
 
 /* Zero-initialise *s first; it must not move while open. `dir` must outlive it. */
@@ -44,6 +49,10 @@ void session_close(struct session *s); /* accepts a zeroed one */
 int session_call(struct session *s, const ProtobufCServiceDescriptor *service, const char *method,
                  const ProtobufCMessage *request, const int *fds, size_t n_fds, uint64_t timeout,
                  ProtobufCMessage **ret, struct err *err);
+
+/* From now on SIGHUP, SIGINT, SIGQUIT and SIGTERM, which have to be blocked (signals_block), cancel calls. A call that
+ * was done before the daemon could give it up succeeds nevertheless; `cancelled` tells. */
+int session_cancel_on_signal(struct session *s, struct err *err);
 
 /* Runs the loop until *done, the deadline (µs from now; SESSION_FOREVER) or the loss of the daemon. Returns 0 when
  * *done, -ETIMEDOUT, or -ECONNRESET. */

@@ -250,6 +250,16 @@ static void call_async(struct session *s, const char *method, const ProtobufCMes
         log_debug("%s: %s", method, err.msg);
 }
 
+void task_hold_async(struct session *s, const char *id, const char *scratch) {
+    Stasis__Sandbox__V1__HoldRequest req = STASIS__SANDBOX__V1__HOLD_REQUEST__INIT;
+    struct err err = ERR_INIT;
+    req.id = TEXT(id);
+    req.scratch = TEXT(scratch);
+    if (ttrpc_client_call(s->client, sandbox, "Hold", &req.base, TTRPC_NO_DEADLINE, on_async, TEXT("Hold"), NULL,
+                          &err) < 0)
+        log_debug("Hold: %s", err.msg);
+}
+
 void task_kill_async(struct session *s, const char *id, const char *exec_id, int sig) {
     Containerd__Task__V2__KillRequest req = CONTAINERD__TASK__V2__KILL_REQUEST__INIT;
     req.id = TEXT(id);

@@ -65,6 +65,7 @@ int task_has_terminal(struct session *s, const char *id, const char *exec_id, bo
 int task_check(struct session *s, uint64_t timeout, Stasis__Agent__V1__CheckResponse **ret, struct err *err);
 
 /* These do not wait; a failure is logged at debug level: the process may have ended meanwhile. */
+void task_hold_async(struct session *s, const char *id, const char *scratch); /* as long as the session lasts */
 void task_kill_async(struct session *s, const char *id, const char *exec_id, int sig);
 void task_resize_async(struct session *s, const char *id, const char *exec_id, uint32_t width, uint32_t height);
 

@@ -95,6 +95,12 @@ static int open_file(struct archive_writer *w, struct err *err) {
     return 0;
 }
 
+void archive_remove_unfinished(const char *path, pid_t pid) {
+    cleanup_free char *tmp = str_printf("%s.tmp.%d", path, (int)pid);
+    if (tmp)
+        (void)unlink(tmp); /* normally there is none */
+}
+
 static int writer_new(const char *path, struct archive_writer **ret, struct err *err) {
     cleanup_archive_writer struct archive_writer *w = calloc(1, sizeof(*w));
     if (!w)

@@ -65,6 +65,9 @@ int archive_add_rootfs_diff(struct archive_writer *w, const struct rootfs_diff_s
  * that is killed before that leaves it as NAME.tmp.<pid>. The writer is still to be freed. */
 int archive_finish(struct archive_writer *w, struct err *err);
 
+/* Removes what a process that was killed in the midst of it left of the archive `path`. */
+void archive_remove_unfinished(const char *path, pid_t pid);
+
 /* Removes what was not finished. Accepts NULL; returns NULL. */
 struct archive_writer *archive_writer_free(struct archive_writer *w);
 DEFINE_CLEANUP(struct archive_writer *, archive_writer_free);

@@ -283,7 +283,9 @@ static void on_saved(void *userdata, const struct err *err) {
     c->stopped = true; /* perhaps, also on failure */
     if (!err && FAULT(SNAPSHOT_SAVED))
         err_errno(&e, errno, "cannot save the state of the devices");
-    if (err || e.code)
+    if (c->err.code) /* abandoned meanwhile */
+        go_on(c);
+    else if (err || e.code)
         failed(c, err ? err : &e);
     else if (worker_start(c->sb->event, "copying the memory", copy_in_worker, c, on_copied, c, &c->worker, &e) < 0)
         failed(c, &e);
@@ -313,6 +315,10 @@ static void on_frozen(void *userdata, ProtobufCMessage **reply, const struct err
         return;
     }
     c->frozen = true;
+    if (c->err.code) { /* abandoned meanwhile */
+        go_on(c);
+        return;
+    }
     if (capture_warn_of_deleted((const void *)*reply, &c->warnings) < 0)
         log_warn("out of memory");
     int n = FAULT(SNAPSHOT_FROZEN) ? err_errno(&e, errno, "cannot stop the CPUs")
@@ -325,6 +331,14 @@ static uint64_t time_limit(const struct capture *c) {
     return c->is_template ? c->sb->config.boot_timeout : c->sb->config.checkpoint_timeout;
 }
 
+/* It may have got as far as to give the snapshot its name. */
+static void stop_worker(struct capture *c) {
+    struct err err = ERR_INIT;
+    c->worker = worker_cancel(c->worker);
+    if (c->tmp && store_take_back(&c->store, c->dir_fd, c->name, c->tmp, &err) < 0)
+        log_error("%s", err.msg);
+}
+
 /* Calls and QEMU's steps have deadlines of their own. */
 static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata) {
     (void)source;
@@ -333,7 +347,7 @@ static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata) {
     struct err err = ERR_INIT;
     if (!c->worker)
         return 0;
-    c->worker = worker_cancel(c->worker);
+    stop_worker(c);
     err_set(&err, ETIMEDOUT, "it was not written within %.0f s (%s)", (double)time_limit(c) / (double)USEC_PER_SEC,
             c->is_template ? "[vm] boot_timeout" : "[checkpoint] timeout");
     failed(c, &err);
@@ -458,6 +472,20 @@ int capture_start(struct sandbox *sb, const struct capture_spec *spec, capture_d
     }
     sb->capture = c;
     return 0;
+}
+
+void capture_abandon(struct sandbox *sb, const void *userdata, const struct err *why) {
+    struct capture *c = sb->capture;
+    if (!c || c->userdata != userdata || c->err.code)
+        return;
+    if (c->worker) {
+        stop_worker(c);
+        failed(c, why);
+        return;
+    }
+    /* What is under way, a call or a step of QEMU, ends soon, and goes back from there. */
+    c->err = *why;
+    err_wrap(&c->err, "cannot save sandbox %s as %s", c->sb->id, c->name);
 }
 
 void capture_cancel(struct sandbox *sb, const struct err *why) {

@@ -45,6 +45,10 @@ typedef void (*capture_done_fn)(void *userdata, const struct capture_outcome *ou
 int capture_start(struct sandbox *sb, const struct capture_spec *spec, capture_done_fn done, void *userdata,
                   struct err *err);
 
+/* The caller wants it no more, for the reason `why`: it ends with that error, the containers go on, nothing stays.
+ * `userdata` is that of the call; when it is over nothing happens. May call `done` at once. */
+void capture_abandon(struct sandbox *sb, const void *userdata, const struct err *why);
+
 /* Adds a warning for each deleted file that the agent names, and one that counts those above CAPTURE_DELETED_MAX. What
  * it says becomes one printable line. Returns 0 or -ENOMEM. */
 int capture_warn_of_deleted(const Stasis__Agent__V1__FreezeResponse *r, struct strv *warnings);

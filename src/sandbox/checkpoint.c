@@ -19,7 +19,9 @@
 struct checkpoint {
     struct container *c;
     bool was_paused, leave_running, pre_dump;
-    bool frozen; /* by us */
+    bool frozen;      /* by us */
+    bool dumping;     /* the agent has been asked to */
+    bool unpublished; /* the worker was kept from giving the images their name */
     struct image_dir dir;
     struct strv parents; /* of the dump before, and those before it */
     char *work_path;
@@ -177,7 +179,7 @@ static void on_committed(void *userdata, const struct err *err) {
 static void stop_commit(struct checkpoint *cp, struct err *err) {
     bool ended = worker_kill(cp->worker);
     cp->worker = NULL;
-    if (cp->totals->named && !cp->totals->committed) {
+    if (cp->totals->named && !cp->totals->committed && !cp->unpublished) {
         err_append(err, "; it may be there nevertheless, and what was there before, in %s", cp->dir.tmp);
         image_dir_abandon(&cp->dir);
     } else if (!ended) {
@@ -219,9 +221,13 @@ static void on_dumped(void *userdata, ProtobufCMessage **reply, const struct err
     struct checkpoint *cp = userdata;
     struct err e = ERR_INIT;
     cp->call = NULL;
+    cp->dumping = false;
     (void)FAULT(CHECKPOINT_DUMPED);
     take_mounts_away(cp);
-    if (err) {
+    if (cp->failure.code) {
+        log_info("container %s: the checkpoint that nobody wants any more is over, and what it made is thrown away",
+                 cp->c->id);
+    } else if (err) {
         cp->failure = *err;
         err_wrap_once(&cp->failure, "cannot checkpoint container", cp->c->id); /* the agent does, too */
         err_append(&cp->failure, " (logs: %s)", cp->work_path);
@@ -254,6 +260,7 @@ static int dump(struct checkpoint *cp, struct err *err) {
                                   on_dumped, cp, &cp->call, err);
     if (r < 0)
         take_mounts_away(cp);
+    cp->dumping = r == 0;
     return r;
 }
 
@@ -270,6 +277,10 @@ static void on_frozen(void *userdata, ProtobufCMessage **reply, const struct err
         return;
     }
     cp->frozen = true;
+    if (cp->failure.code) { /* abandoned meanwhile */
+        settle(cp);
+        return;
+    }
     if (dump(cp, &e) < 0) {
         failed(cp, &e);
         settle(cp);
@@ -369,6 +380,34 @@ int container_checkpoint(struct container *c, const struct checkpoint_spec *spec
         return err_wrap(err, "cannot checkpoint container %s", c->id);
     }
     return 0;
+}
+
+/* Keeps the worker from giving the images their name; false when it is about to, or has. It looks at `cancelled` after
+ * it has said that it will (image_dir.c), so either it or this sees the other's mark. */
+static bool unpublish(struct checkpoint *cp) {
+    __atomic_store_n(&cp->totals->cancelled, true, __ATOMIC_SEQ_CST);
+    return !__atomic_load_n(&cp->totals->named, __ATOMIC_SEQ_CST);
+}
+
+void container_checkpoint_abandon(struct container *c, const void *userdata, const struct err *why) {
+    struct checkpoint *cp = c->checkpoint;
+    if (!cp || cp->userdata != userdata || cp->failure.code)
+        return;
+    if (cp->exec) { /* nothing has been done yet */
+        process_wait_cancel(TAKE_PTR(cp->exec), cp);
+        failed(cp, why);
+        finish(cp);
+    } else if (cp->worker && unpublish(cp)) {
+        cp->unpublished = true;
+        stop_commit(cp, NULL);
+        on_committed(cp, why);
+    } else if (cp->call) {
+        failed(cp, why); /* its answer is waited for, and goes no further */
+    }
+}
+
+bool container_checkpoint_waits(const struct container *c) {
+    return c->checkpoint && c->checkpoint->dumping && c->checkpoint->failure.code;
 }
 
 void checkpoint_cancel(struct container *c) {

@@ -44,6 +44,14 @@ typedef void (*checkpoint_done_fn)(void *userdata, const struct checkpoint_outco
 int container_checkpoint(struct container *c, const struct checkpoint_spec *spec, checkpoint_done_fn done,
                          void *userdata, struct err *err);
 
+/* The caller wants it no more, for the reason `why`: it ends with that error, and the container goes on. `userdata` is
+ * that of the call; when it is over, or cannot be undone any more because its images are about to appear, nothing
+ * happens. CRIU cannot be stopped in the midst of a dump; its result is thrown away then. May call `done` at once. */
+void container_checkpoint_abandon(struct container *c, const void *userdata, const struct err *why);
+
+/* Whether one that was abandoned waits for CRIU. */
+bool container_checkpoint_waits(const struct container *c);
+
 struct restore_spec {
     const char *image_path; /* absolute */
     const char *work_path;  /* as above */
@@ -58,6 +66,9 @@ char *checkpoint_default_work_path(const struct container *c);
 struct restore;
 int restore_new(const struct restore_spec *spec, struct restore **ret, struct err *err);
 int restore_run(struct container *c, struct err *err); /* calls container_started() */
+/* As container_checkpoint_abandon(), of a Start that restores: what CRIU makes of it is deleted. */
+bool container_is_restoring(const struct container *c);
+void container_restore_abandon(struct container *c, const struct err *why);
 void restore_free(struct container *c);
 char *checkpoint_scratch(const struct container *c); /* its directory beside the final one; NULL: none is under way */
 void checkpoint_cancel(struct container *c);         /* the container goes: done is called with -ECANCELED */

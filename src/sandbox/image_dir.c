@@ -277,7 +277,11 @@ static int publish(const struct commit *c, const char *ready, struct image_total
     if (r < 0)
         return r;
     unsigned flags = r == 1 ? RENAME_EXCHANGE_ : 0;
-    ret->named = true;
+    __atomic_store_n(&ret->named, true, __ATOMIC_SEQ_CST);
+    if (__atomic_load_n(&ret->cancelled, __ATOMIC_SEQ_CST)) {
+        ret->named = false;
+        return err_set(err, ECANCELED, "it was cancelled");
+    }
     if (FAULT(COMMIT_RENAME) || rename_to(ready, d->final, flags) < 0) {
         err_errno(err, errno, "cannot rename the images to %s", d->final);
         ret->named = false;

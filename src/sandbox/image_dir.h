@@ -62,6 +62,7 @@ struct image_totals {
     /* For who kills the process that commits: whether it may have got its final name, and whether it has it for good.
      */
     bool named, committed;
+    bool cancelled; /* set by that one: no name is given any more */
 };
 
 /* Takes the images out of the guest's reach, checks and syncs them and puts them into place. Slow: for a worker. */

@@ -107,7 +107,9 @@ static void on_restored(void *userdata, ProtobufCMessage **reply, const struct e
     re->call = NULL;
     if (share_remove_checkpoint(sandbox_share(c->sb), c->guest_id, &e) < 0)
         log_error("container %s: %s", c->id, e.msg);
-    if (err) {
+    if (re->failure.code) {
+        log_info("container %s: the restore that nobody wants any more is over, and what it made is deleted", c->id);
+    } else if (err) {
         re->failure = *err;
         err_wrap_once(&re->failure, "cannot restore container", c->id); /* the agent does, too */
         err_append(&re->failure, " (logs: %s)", re->work_path);
@@ -142,6 +144,18 @@ static int prepare(struct restore *re, struct err *err) {
     if (r == 0)
         r = image_dir_parents(re->image_path, &re->parents, err);
     return r;
+}
+
+bool container_is_restoring(const struct container *c) {
+    return c->restore && c->state == CONTAINER_STARTING;
+}
+
+void container_restore_abandon(struct container *c, const struct err *why) {
+    struct restore *re = c->restore;
+    if (!re || !re->call || re->failure.code)
+        return;
+    re->failure = *why;
+    err_wrap(&re->failure, "cannot restore container %s", c->id);
 }
 
 int restore_run(struct container *c, struct err *err) {

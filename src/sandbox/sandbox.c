@@ -271,6 +271,10 @@ void sandbox_remove(struct sandbox *sb, struct container *c) {
     container_free(c);
 }
 
+struct container *sandbox_nth(const struct sandbox *sb, size_t n) {
+    return sb->containers[n];
+}
+
 size_t sandbox_count(const struct sandbox *sb) {
     return sb->n_containers;
 }

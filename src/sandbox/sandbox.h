@@ -83,6 +83,7 @@ struct container *sandbox_find(const struct sandbox *sb, const char *id);
 int sandbox_add(struct sandbox *sb, struct container *c, struct err *err); /* takes c on success */
 void sandbox_remove(struct sandbox *sb, struct container *c);              /* frees c */
 size_t sandbox_count(const struct sandbox *sb);
+struct container *sandbox_nth(const struct sandbox *sb, size_t n); /* n < sandbox_count() */
 
 bool sandbox_is_being_saved(const struct sandbox *sb); /* capture.h */
 

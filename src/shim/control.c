@@ -227,6 +227,8 @@ static void handle_processes(struct ttrpc_request *req, const ProtobufCMessage *
 
 static const struct ttrpc_handler handlers[] = {{"Info", handle_info},
                                                 {"Describe", handle_describe},
+                                                {"Cancel", service_handle_cancel},
+                                                {"Hold", service_handle_hold},
                                                 {"Check", handle_check},
                                                 {"Console", handle_console},
                                                 {"Processes", handle_processes},

@@ -2,6 +2,7 @@
 /* stasis.sandbox.v1.Sandbox: snapshots, and stdio for processes that came out of one. */
 #include <string.h>
 
+#include "base/log.h"
 #include "base/path.h"
 #include "base/util.h"
 #include "proto/sandbox.pb-c.h"
@@ -59,6 +60,19 @@ static void on_captured(void *userdata, const struct capture_outcome *o, const s
     free(c);
 }
 
+static struct err abandoned(enum ttrpc_abandoned why) {
+    struct err err = ERR_INIT;
+    err_set(&err, why == TTRPC_ABANDONED_LATE ? ETIMEDOUT : ECANCELED, "%s", ttrpc_abandoned_text(why));
+    return err;
+}
+
+static void on_snapshot_abandoned(struct ttrpc_request *req, enum ttrpc_abandoned why, void *userdata) {
+    struct call *c = userdata;
+    struct err err = abandoned(why);
+    (void)req;
+    capture_abandon(c->s->sb, c, &err);
+}
+
 void service_handle_snapshot(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata) {
     const Stasis__Sandbox__V1__SnapshotRequest *in = (const void *)msg;
     struct call *c = call_new(userdata, req);
@@ -70,6 +84,8 @@ void service_handle_snapshot(struct ttrpc_request *req, const ProtobufCMessage *
     int r = check_store(in->store, in->name, &err);
     if (r == 0 && sandbox_count(c->s->sb) == 0)
         r = err_set(&err, EINVAL, "sandbox %s has no container", sandbox_id(c->s->sb));
+    if (r == 0)
+        r = ttrpc_request_on_abandoned(req, on_snapshot_abandoned, c, &err);
     if (r == 0)
         r = capture_start(c->s->sb, &spec, on_captured, c, &err);
     if (r < 0)
@@ -86,6 +102,14 @@ static void on_restored(void *userdata, const struct err *err) {
     out.usec = now_usec() - c->begun_usec;
     ttrpc_reply(c->req, &out.base);
     free(c);
+}
+
+/* There is nothing in this sandbox but what nobody wants any more. */
+static void on_restore_abandoned(struct ttrpc_request *req, enum ttrpc_abandoned why, void *userdata) {
+    struct call *c = userdata;
+    (void)req;
+    log_warn("the snapshot is not restored to the end: %s", ttrpc_abandoned_text(why));
+    (void)sd_event_exit(c->s->event, 0);
 }
 
 void service_handle_restore_snapshot(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata) {
@@ -112,6 +136,8 @@ void service_handle_restore_snapshot(struct ttrpc_request *req, const ProtobufCM
                                          .new_identity = in->new_identity,
                                          .containers = to,
                                          .n_containers = in->n_containers};
+    if (r == 0)
+        r = ttrpc_request_on_abandoned(req, on_restore_abandoned, c, &err);
     if (r == 0)
         r = snapshot_restore(c->s->sb, &spec, on_restored, c, &err);
     if (r < 0)

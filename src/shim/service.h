@@ -36,6 +36,10 @@ void service_end_if_unused(struct service *s);
 /* Handler of the Sandbox service's Remove (remove.c). */
 void service_handle_remove(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata);
 
+/* Handlers of the Sandbox service's Cancel and Hold (abandon.c). */
+void service_handle_cancel(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata);
+void service_handle_hold(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata);
+
 /* Handlers of the Sandbox service for snapshots (control_snapshot.c). */
 void service_handle_snapshot(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata);
 void service_handle_restore_snapshot(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata);

@@ -7,8 +7,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "base/path.h"
 #include "proto/task.pb-c.h"
+#include "sandbox/checkpoint.h"
 #include "sandbox/container.h"
 #include "sandbox/process.h"
 #include "shim/notify.h"
@@ -32,6 +34,22 @@ static void on_started(void *userdata, const struct err *err) {
     task_call_reply(c, &out.base);
 }
 
+/* Of a restore; everything else that Start does is done in a moment. */
+static void on_start_abandoned(struct ttrpc_request *req, enum ttrpc_abandoned why, void *userdata) {
+    struct task_call *c = userdata;
+    struct container *ctr = sandbox_find(c->s->sb, c->id);
+    struct err err = ERR_INIT;
+    (void)req;
+    err_set(&err, why == TTRPC_ABANDONED_LATE ? ETIMEDOUT : ECANCELED, "%s", ttrpc_abandoned_text(why));
+    if (ctr)
+        container_restore_abandon(ctr, &err);
+    /* The stasis CLI, which made this sandbox for the restore, was killed: nobody will try again. */
+    if (ctr && !c->s->namespace && why == TTRPC_ABANDONED_LOST && container_is_restoring(ctr)) {
+        log_warn("the restore is not done to the end: %s", err.msg);
+        (void)sd_event_exit(c->s->event, 0);
+    }
+}
+
 static void handle_start(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata) {
     const Containerd__Task__V2__StartRequest *in = (const void *)msg;
     struct task_call *c = task_call_new(userdata, req);
@@ -47,6 +65,10 @@ static void handle_start(struct ttrpc_request *req, const ProtobufCMessage *msg,
         snprintf(c->id, sizeof(c->id), "%s", in->id);
         snprintf(c->exec_id, sizeof(c->exec_id), "%s", in->exec_id);
         c->pid = (uint32_t)process_host_pid(p);
+        if (!*in->exec_id)
+            r = ttrpc_request_on_abandoned(req, on_start_abandoned, c, &err);
+    }
+    if (r == 0) {
         r = *in->exec_id ? container_exec_start(ctr, p, on_started, c, &err)
                          : container_start(ctr, on_started, c, &err);
     }

@@ -59,6 +59,16 @@ static void on_done(void *userdata, const struct checkpoint_outcome *outcome, co
     task_call_fail(c, &e);
 }
 
+static void on_abandoned(struct ttrpc_request *req, enum ttrpc_abandoned why, void *userdata) {
+    struct task_call *c = userdata;
+    struct container *ctr = sandbox_find(c->s->sb, c->id);
+    struct err err = ERR_INIT;
+    (void)req;
+    err_set(&err, why == TTRPC_ABANDONED_LATE ? ETIMEDOUT : ECANCELED, "%s", ttrpc_abandoned_text(why));
+    if (ctr)
+        container_checkpoint_abandon(ctr, c, &err);
+}
+
 static int start(struct task_call *c, const Request *in, struct checkpoint_spec *spec, struct err *err) {
     struct container *ctr;
     int r = task_find_container(c->s, in->id, &ctr, err);
@@ -71,7 +81,8 @@ static int start(struct task_call *c, const Request *in, struct checkpoint_spec 
     if (!c->path)
         return err_set(err, ENOMEM, "out of memory");
     snprintf(c->id, sizeof(c->id), "%s", in->id);
-    return container_checkpoint(ctr, spec, on_done, c, err);
+    r = ttrpc_request_on_abandoned(c->req, on_abandoned, c, err);
+    return r < 0 ? r : container_checkpoint(ctr, spec, on_done, c, err);
 }
 
 static int start_runc(struct task_call *c, const Request *in, struct err *err) {

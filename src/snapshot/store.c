@@ -198,6 +198,15 @@ int store_commit(const struct store *s, const char *tmp, const char *name, bool 
     return 0;
 }
 
+int store_take_back(const struct store *s, int dir_fd, const char *name, const char *tmp, struct err *err) {
+    struct stat mine, there;
+    if (fstat(dir_fd, &mine) < 0 || fstatat(s->fd, name, &there, AT_SYMLINK_NOFOLLOW) < 0 || !same_file(&mine, &there))
+        return 0;
+    if (renameat2(s->fd, name, s->fd, tmp, RENAME_NOREPLACE) < 0)
+        return err_errno(err, errno, "cannot take the name %s in %s away", name, s->dir);
+    return 0;
+}
+
 void store_abort(const struct store *s, const char *tmp) {
     struct err err = ERR_INIT;
     if (is_temp(tmp) && path_remove_tree(s->fd, tmp, &err) < 0)

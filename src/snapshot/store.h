@@ -39,6 +39,10 @@ int store_begin(const struct store *s, const char *name, int *ret_fd, char **ret
 /* Syncs everything in it (if sync), renames it to its name (-EEXIST, without replacing), syncs the store. Blocks. */
 int store_commit(const struct store *s, const char *tmp, const char *name, bool sync, struct err *err);
 
+/* After a commit that was cut off: one that has its name already, and is the directory `dir_fd`, gets its unfinished
+ * one back. 0 also when there is nothing to do. */
+int store_take_back(const struct store *s, int dir_fd, const char *name, const char *tmp, struct err *err);
+
 /* Throws an unfinished one away; a failure is logged. */
 void store_abort(const struct store *s, const char *tmp);
 

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/fd.h"
 #include "base/log.h"
@@ -40,9 +41,18 @@ static void unlink_request(struct ttrpc_request *req) {
 
 static void request_free(struct ttrpc_request *req) {
     unlink_request(req);
+    sd_event_source_disable_unref(req->late);
     if (req->in)
         protobuf_c_message_free_unpacked(req->in, NULL);
     free(req);
+}
+
+/* May answer the request, which frees it. */
+static void abandon(struct ttrpc_request *req, enum ttrpc_abandoned why) {
+    void (*fn)(struct ttrpc_request * req, enum ttrpc_abandoned why, void *userdata) = TAKE_PTR(req->abandoned);
+    req->late = sd_event_source_disable_unref(req->late);
+    if (fn)
+        fn(req, why, req->abandoned_userdata);
 }
 
 /* Nobody waits for the answers any more. */
@@ -52,6 +62,8 @@ static void cancel_requests(struct ttrpc_conn *c) {
         unlink_request(req);
         if (req->cancel)
             req->cancel(req, req->cancel_userdata); /* may answer it, which frees it */
+        else
+            abandon(req, TTRPC_ABANDONED_LOST);
     }
 }
 
@@ -106,6 +118,50 @@ void ttrpc_request_on_cancel(struct ttrpc_request *req, void (*fn)(struct ttrpc_
                              void *userdata) {
     req->cancel = fn;
     req->cancel_userdata = userdata;
+}
+
+const char *ttrpc_abandoned_text(enum ttrpc_abandoned why) {
+    switch (why) {
+    case TTRPC_ABANDONED_LATE:
+        return "the caller's deadline has passed";
+    case TTRPC_ABANDONED_CANCELLED:
+        return "cancelled";
+    default:
+        return "the caller is gone";
+    }
+}
+
+static int on_late(sd_event_source *source, uint64_t usec, void *userdata) {
+    (void)source;
+    (void)usec;
+    abandon(userdata, TTRPC_ABANDONED_LATE);
+    return 0;
+}
+
+int ttrpc_request_on_abandoned(struct ttrpc_request *req,
+                               void (*fn)(struct ttrpc_request *req, enum ttrpc_abandoned why, void *userdata),
+                               void *userdata, struct err *err) {
+    /* A lost one has nobody to abandon it later: its handler is running just now. */
+    if (req->deadline && req->conn) {
+        int r =
+            sd_event_add_time(req->conn->server->event, &req->late, CLOCK_MONOTONIC, req->deadline, 0, on_late, req);
+        if (r < 0)
+            return err_errno(err, -r, "cannot set a timer");
+    }
+    req->abandoned = fn;
+    req->abandoned_userdata = userdata;
+    return 0;
+}
+
+void ttrpc_request_cancel_others(struct ttrpc_request *req) {
+    for (;;) {
+        struct ttrpc_request *other = req->conn ? req->conn->requests : NULL;
+        while (other && (other == req || !other->abandoned))
+            other = other->next;
+        if (!other)
+            return;
+        abandon(other, TTRPC_ABANDONED_CANCELLED); /* and with it perhaps the connection */
+    }
 }
 
 /* ---- what comes in ---- */

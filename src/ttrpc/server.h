@@ -78,6 +78,23 @@ uint64_t ttrpc_request_deadline(const struct ttrpc_request *req);
 /* The oldest fd that came beside this connection's requests and was not taken yet, or -ENOENT. The caller owns it. */
 int ttrpc_request_take_fd(struct ttrpc_request *req);
 
+/* Why an answer is wanted no more. */
+enum ttrpc_abandoned {
+    TTRPC_ABANDONED_LOST,      /* the connection ended */
+    TTRPC_ABANDONED_LATE,      /* the deadline that the client gave has passed */
+    TTRPC_ABANDONED_CANCELLED, /* ttrpc_request_cancel_others() */
+};
+const char *ttrpc_abandoned_text(enum ttrpc_abandoned why);
+
+/* fn runs, once, when nobody wants the answer any more, so that what the request began can be given up; the request
+ * must still be answered or failed (which frees it), in fn or later. */
+int ttrpc_request_on_abandoned(struct ttrpc_request *req,
+                               void (*fn)(struct ttrpc_request *req, enum ttrpc_abandoned why, void *userdata),
+                               void *userdata, struct err *err);
+
+/* Abandons all other requests of the same connection that have asked for that. */
+void ttrpc_request_cancel_others(struct ttrpc_request *req);
+
 /* fn runs when the connection is lost before the answer; the request must still be answered or failed (which frees it).
  */
 void ttrpc_request_on_cancel(struct ttrpc_request *req, void (*fn)(struct ttrpc_request *req, void *userdata),

@@ -59,6 +59,9 @@ struct ttrpc_request {
     ProtobufCMessage *in;
     void (*cancel)(struct ttrpc_request *req, void *userdata);
     void *cancel_userdata;
+    void (*abandoned)(struct ttrpc_request *req, enum ttrpc_abandoned why, void *userdata);
+    void *abandoned_userdata;
+    sd_event_source *late; /* the deadline, when `abandoned` is set */
     ttrpc_handler_fn held; /* waits for ttrpc_server_hold(NULL) */
     void *held_userdata;
 };

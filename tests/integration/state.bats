@@ -192,6 +192,7 @@ state.save ENOSPC cannot write'
     launch c1
     fault snapshot.saved hold
     stasis --config "$T/c1.conf" snapshot create c1 s1 >"$T/background" 2>&1 3>&- &
+    # shellcheck disable=SC2034 # for its_error
     PID=$!
     wait_until 60 hit snapshot.saved
     kill -STOP "$DAEMON"

@@ -504,23 +504,6 @@ static void test_end_while_busy(void **state) {
         assert_int_not_equal(strncmp(e->d_name, ".ck", 3), 0);
 }
 
-/* The client goes away in the middle: the checkpoint is finished all the same. */
-static void test_client_goes(void **state) {
-    struct daemon *d = *state;
-    struct later l = {0};
-    create_dumpable(d);
-    CheckpointRequest req = checkpoint_request(d);
-    struct ttrpc_client *other = daemon_connect(d);
-    the_agent()->hold_criu = true;
-    start_call(d, other, TASK, "Checkpoint", &req.base, &l);
-    RUN_UNTIL(d->event, the_agent()->kept_criu);
-    ttrpc_client_free(other);
-    mock_answer_checkpoint(TAKE_PTR(the_agent()->kept_criu));
-    RUN_UNTIL(d->event, status_of(d, "", NULL) == CONTAINERD__TASK__V2__STATUS__RUNNING);
-    assert_true(is_there(d, "ck/inventory.img"));
-    assert_clean(d);
-}
-
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, daemon_setup, daemon_teardown)
 
 int main(void) {
@@ -548,7 +531,6 @@ int main(void) {
         TEST(test_vm_dies_in_dump),
         TEST(test_vm_dies_in_kill),
         TEST(test_end_while_busy),
-        TEST(test_client_goes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -23,6 +23,8 @@ struct fixture {
     bool free_server_in_handler;
     int fd_taken;
     uint64_t deadline;
+    int abandoned[4]; /* how often, by why */
+    bool answer_abandoned;
 };
 
 /* Answers with what the client said, so that the test sees both ways. */
@@ -62,6 +64,30 @@ static inline void on_wait(struct ttrpc_request *req, const ProtobufCMessage *in
     ttrpc_request_on_cancel(req, on_cancel, f);
 }
 
+static inline void on_abandoned(struct ttrpc_request *req, enum ttrpc_abandoned why, void *userdata) {
+    struct fixture *f = userdata;
+    struct err err = ERR_INIT;
+    f->abandoned[why]++;
+    err_set(&err, ECANCELED, "%s", ttrpc_abandoned_text(why));
+    if (f->answer_abandoned)
+        ttrpc_fail(req, &err);
+}
+
+static inline void on_signal(struct ttrpc_request *req, const ProtobufCMessage *in, void *userdata) {
+    struct fixture *f = userdata;
+    (void)in;
+    f->held[f->n_held++] = req;
+    assert_int_equal(ttrpc_request_on_abandoned(req, on_abandoned, f, NULL), 0);
+}
+
+/* Cancels what else was asked for on its connection. */
+static inline void on_pause(struct ttrpc_request *req, const ProtobufCMessage *in, void *userdata) {
+    (void)in;
+    (void)userdata;
+    ttrpc_request_cancel_others(req);
+    ttrpc_reply(req, NULL);
+}
+
 static inline void on_shutdown(struct ttrpc_request *req, const ProtobufCMessage *in, void *userdata) {
     struct fixture *f = userdata;
     (void)in;
@@ -86,6 +112,8 @@ static const struct ttrpc_service service = {
     .handlers = (const struct ttrpc_handler[]){{"Hello", on_hello},
                                                {"StartContainer", on_start},
                                                {"Wait", on_wait},
+                                               {"Signal", on_signal},
+                                               {"Pause", on_pause},
                                                {"Shutdown", on_shutdown},
                                                {"Read", on_read},
                                                {NULL, NULL}},

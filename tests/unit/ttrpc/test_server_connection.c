@@ -148,6 +148,52 @@ static void server_freed_in_handler(void **state) {
     assert_int_equal(f->n_disconnects, 0);
 }
 
+/* ---- answers that nobody wants any more ---- */
+
+static void abandoned_when_the_peer_goes(void **state) {
+    struct fixture *f = *state;
+    send_method(f, 1, "Signal", NULL);
+    RUN_UNTIL(f->event, f->n_held == 1);
+    f->peer = fd_close(f->peer);
+    expect_cut_off(f);
+    assert_int_equal(f->abandoned[TTRPC_ABANDONED_LOST], 1);
+    ttrpc_reply(f->held[0], NULL); /* it is still the handler's */
+}
+
+static void abandoned_when_late(void **state) {
+    struct fixture *f = *state;
+    send_request(f, 1, SERVICE->name, "Signal", NULL, 20 * 1000000);
+    RUN_UNTIL(f->event, f->abandoned[TTRPC_ABANDONED_LATE] == 1);
+    ttrpc_reply(f->held[0], NULL);
+    expect_success(f, 1); /* perhaps its clock is slower than ours */
+    /* One that is answered in time is not. */
+    send_request(f, 3, SERVICE->name, "Signal", NULL, 20 * 1000000);
+    RUN_UNTIL(f->event, f->n_held == 2);
+    ttrpc_reply(f->held[1], NULL);
+    expect_success(f, 3);
+    uint64_t end = now_usec() + 40 * USEC_PER_MSEC;
+    while (now_usec() < end)
+        (void)sd_event_run(f->event, USEC_PER_MSEC);
+    assert_int_equal(f->abandoned[TTRPC_ABANDONED_LATE], 1);
+}
+
+static void cancels_what_can_be(void **state) {
+    struct fixture *f = *state;
+    f->answer_abandoned = true;
+    send_method(f, 1, "Signal", NULL);
+    send_method(f, 3, "Wait", NULL);
+    send_method(f, 5, "Signal", NULL);
+    RUN_UNTIL(f->event, f->n_held == 3);
+    send_method(f, 7, "Pause", NULL);
+    expect_failure(f, 5, TTRPC_CANCELLED, "cancelled");
+    expect_failure(f, 1, TTRPC_CANCELLED, "cancelled");
+    expect_success(f, 7);
+    assert_int_equal(f->abandoned[TTRPC_ABANDONED_CANCELLED], 2);
+    assert_int_equal(f->n_cancelled, 0);
+    ttrpc_reply(f->held[1], NULL);
+    expect_success(f, 3);
+}
+
 /* ---- the channel ---- */
 
 static void on_no_reply(void *userdata, ProtobufCMessage **reply, const struct err *err) {
@@ -198,6 +244,9 @@ int main(void) {
         TEST(cancelled_when_the_peer_goes),
         TEST(server_freed_with_requests),
         TEST(server_freed_in_handler),
+        TEST(abandoned_when_the_peer_goes),
+        TEST(abandoned_when_late),
+        TEST(cancels_what_can_be),
         TEST(channel_sessions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
