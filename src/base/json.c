@@ -2,11 +2,14 @@
 #include "base/json.h"
 
 #include <fcntl.h>
+#include <stdalign.h>
+#include <stddef.h>
 #include <string.h>
 
 #include "base/fd.h"
 
-#define BIG_DIGITS_MIN 19 /* of the whole numbers above INT64_MAX that fit 64 bits: 19 or 20 digits */
+#define RESERVE_SIZE ((size_t)64 << 10) /* a state or a message is parsed with that; more is not promised */
+#define BIG_DIGITS_MIN 19               /* of the whole numbers above INT64_MAX that fit 64 bits: 19 or 20 digits */
 #define BIG_DIGITS_MAX 20
 
 /* The length of the number at text if it is a whole one above INT64_MAX and at most UINT64_MAX, else 0. */
@@ -71,6 +74,69 @@ static char *fold_big_numbers(const char *text, size_t len, size_t *ret_len) {
     return out;
 }
 
+/*
+ * jansson 2.14 cannot do without memory: a text that it writes lacks a key, a copy lacks a member, and its parser
+ * follows a null pointer. So while one of these is under way, what malloc() does not give comes out of a reserve, and
+ * the result is thrown away. jansson's allocator has no place for a pointer of the caller's, so this is static.
+ */
+static struct {
+    bool under_way, failed;
+    size_t used;
+    alignas(max_align_t) uint8_t bytes[RESERVE_SIZE];
+} reserve;
+
+static void *reserve_malloc(size_t size) {
+    void *p = malloc(size);
+    if (p || !reserve.under_way)
+        return p;
+    reserve.failed = true;
+    size_t need = (size + alignof(max_align_t) - 1) / alignof(max_align_t) * alignof(max_align_t);
+    if (need < size || need > RESERVE_SIZE - reserve.used)
+        return NULL;
+    p = reserve.bytes + reserve.used;
+    reserve.used += need;
+    return p;
+}
+
+static void reserve_free(void *p) {
+    if ((uintptr_t)p < (uintptr_t)reserve.bytes || (uintptr_t)p >= (uintptr_t)reserve.bytes + RESERVE_SIZE)
+        free(p);
+}
+
+static void reserve_begin(void) {
+    json_set_alloc_funcs(reserve_malloc, reserve_free);
+    reserve.failed = false;
+    reserve.used = 0;
+    reserve.under_way = true;
+}
+
+/* Whether the result is whole. Else it is to be freed before the next one begins. */
+static bool reserve_end(void) {
+    reserve.under_way = false;
+    return !reserve.failed;
+}
+
+json_t *json_load_whole(const char *text, size_t len, json_error_t *ret_error) {
+    reserve_begin();
+    json_t *v = json_loadb(text, len, JSON_REJECT_DUPLICATES, ret_error);
+    if (reserve_end())
+        return v;
+    json_decref(v);
+    memset(ret_error, 0, sizeof(*ret_error));
+    snprintf(ret_error->text, sizeof(ret_error->text) - 1, "out of memory");
+    ret_error->text[sizeof(ret_error->text) - 1] = (char)json_error_out_of_memory; /* where json_error_code() looks */
+    return NULL;
+}
+
+json_t *json_copy_whole(const json_t *v) {
+    reserve_begin();
+    json_t *copy = json_deep_copy(v);
+    if (reserve_end())
+        return copy;
+    json_decref(copy);
+    return NULL;
+}
+
 int json_parse(const char *name, const char *text, size_t len, json_t **ret, struct err *err) {
     if (len > JSON_TEXT_MAX)
         return err_set(err, EFBIG, "%s: larger than %zu bytes", name, JSON_TEXT_MAX);
@@ -79,7 +145,7 @@ int json_parse(const char *name, const char *text, size_t len, json_t **ret, str
     if (!folded && folded_len)
         return err_set(err, ENOMEM, "%s: out of memory", name);
     json_error_t je;
-    json_t *v = json_loadb(folded ? folded : text, folded ? folded_len : len, JSON_REJECT_DUPLICATES, &je);
+    json_t *v = json_load_whole(folded ? folded : text, folded ? folded_len : len, &je);
     if (!v) {
         if (json_error_code(&je) == json_error_out_of_memory)
             return err_set(err, ENOMEM, "%s: out of memory", name);
@@ -178,5 +244,10 @@ int json_get_str_array(const json_t *obj, const char *path, const char *key, jso
 }
 
 char *json_text(const json_t *v, size_t flags) {
-    return json_dumps(v, flags);
+    reserve_begin();
+    char *text = json_dumps(v, flags);
+    if (reserve_end())
+        return text;
+    reserve_free(text);
+    return NULL;
 }

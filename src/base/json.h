@@ -16,6 +16,13 @@
 
 #define cleanup_json CLEANUP(json_decrefp) /* json_decrefp() is jansson's */
 
+/* json_loadb() without duplicate keys; NULL with json_error_out_of_memory also where jansson itself would have left a part
+ * out. */
+json_t *json_load_whole(const char *text, size_t len, json_error_t *ret_error);
+
+/* json_deep_copy(), of which the same is to be said. */
+json_t *json_copy_whole(const json_t *v);
+
 /* Parses text of len bytes: an object, no duplicate keys, at most JSON_TEXT_MAX bytes. `name` is used in messages with
  * line and column. A whole number from 2^63 to 2^64-1, as Go programs write RLIM_INFINITY, is read as the negative
  * number with the same 64 bits (crun reads that back as the same value). Errors: -EINVAL, -EFBIG, -ENOMEM. */

@@ -13,6 +13,8 @@
 #include "base/fd.h"
 #include "base/util.h"
 
+#define STAT_MAX 4096 /* bytes of /proc/PID/stat: a name and 50 numbers */
+
 /* What the child tells the parent when it cannot become the program; nothing is sent when exec succeeds. */
 struct child_error {
     int code;
@@ -250,11 +252,13 @@ int proc_exit_code(int status) {
 }
 
 int proc_start_time(pid_t pid, uint64_t *ret) {
-    char path[64];
+    char path[64], text[STAT_MAX];
     snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-    cleanup_free char *text = NULL;
-    if (file_read_at(AT_FDCWD, path, 4096, &text, NULL, NULL) < 0)
-        return -ESRCH;
+    cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+    if (n < 0)
+        return errno == ENOENT ? -ESRCH : -errno;
+    text[n] = '\0';
     /* The name in parentheses may hold anything; the last ')' ends it. The state is the next field, the start time the
      * 19th after that (proc(5)). */
     const char *p = strrchr(text, ')');

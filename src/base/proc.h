@@ -66,5 +66,5 @@ int proc_run(const struct proc_spec *spec, uint64_t timeout_usec, struct err *er
 int proc_exit_code(int status);
 
 /* Start time of a process in clock ticks since boot, which together with the pid names it for good; -ESRCH if there is
- * none (a zombie counts as none). */
+ * none (a zombie counts as none). Other errors, -EMFILE say, tell nothing about it. */
 int proc_start_time(pid_t pid, uint64_t *ret);

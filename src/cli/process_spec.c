@@ -123,7 +123,7 @@ int process_spec_build(const json_t *container, const struct process_options *o,
                        json_t **ret, struct err *err) {
     if (n_args == 0)
         return err_set(err, EINVAL, "process args cannot be empty");
-    cleanup_json json_t *process = container ? json_deep_copy(container) : json_object();
+    cleanup_json json_t *process = container ? json_copy_whole(container) : json_object();
     if (!process)
         return err_set(err, ENOMEM, "out of memory");
     /* The size and the raw command line are the container's, not this process's. */

@@ -269,10 +269,11 @@ int sandbox_start_daemon(struct sandbox_dir *d, const struct cli *cli, const cha
 }
 
 bool sandbox_await_daemon(pid_t pid, uint64_t start, uint64_t timeout_usec) {
-    uint64_t now_start;
+    uint64_t now_start = 0;
     cleanup_fd int pidfd = pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
+    if (pidfd < 0)
+        return pid <= 0 || errno == ESRCH;
     /* Opened first, compared then: the fd is of the process whose start time this is. */
-    if (pidfd < 0 || proc_start_time(pid, &now_start) < 0 || now_start != start)
-        return true;
-    return fd_wait(pidfd, POLLIN, timeout_usec) != 0;
+    int r = proc_start_time(pid, &now_start);
+    return r == -ESRCH || (r == 0 && now_start != start) || fd_wait(pidfd, POLLIN, timeout_usec) != 0;
 }

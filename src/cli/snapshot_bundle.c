@@ -109,7 +109,7 @@ int snapshot_bundle_spec(const json_t *spec, const char *id, const struct snapsh
     int r = oci_spec_validate(spec, err);
     if (r < 0)
         return err_wrap(err, "container %s: the snapshot's configuration", id);
-    cleanup_json json_t *copy = json_deep_copy(spec);
+    cleanup_json json_t *copy = json_copy_whole(spec);
     const struct rewriting rw = {.id = id, .rules = rules, .spec = copy};
     if (!copy)
         return err_set(err, ENOMEM, "out of memory");

@@ -71,7 +71,7 @@ static int rewrite_hooks(struct rewrite *rw, struct err *err) {
         for (size_t k = 0; r == 0 && k < ARRAY_SIZE(keys); k++) {
             const json_t *v = json_object_get(json_array_get(start, i), keys[k]);
             if (v && !json_is_null(v))
-                r = json_put(hook, keys[k], json_deep_copy(v), err);
+                r = json_put(hook, keys[k], json_copy_whole(v), err);
         }
         if (r < 0)
             return r;

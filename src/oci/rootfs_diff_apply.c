@@ -343,7 +343,7 @@ int rootfs_diff_delete(const char *json, size_t len, int root_fd, struct err *er
     json_error_t je;
     if (len > JSON_TEXT_MAX)
         return err_set(err, EFBIG, LIST_NAME ": larger than %zu bytes", JSON_TEXT_MAX);
-    cleanup_json json_t *list = json_loadb(json, len, JSON_REJECT_DUPLICATES, &je);
+    cleanup_json json_t *list = json_load_whole(json, len, &je);
     if (!list)
         return err_set(err, EINVAL, LIST_NAME ": line %d: %s", je.line, je.text);
     if (!json_is_array(list))

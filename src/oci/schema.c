@@ -178,7 +178,7 @@ static int copy_field(const json_t *v, const char *path, const struct field *f, 
     else if (f->fields && f->kind == FIELD_OBJS)
         r = copy_list(v, at, f, &copy, notes, err);
     else
-        copy = json_deep_copy(v);
+        copy = json_copy_whole(v);
     return r < 0 ? r : json_put(to, f->key, copy, err);
 }
 

@@ -62,9 +62,8 @@ json_t *oci_container_state_json(const struct oci_container_state *c) {
         json_pack("{s:s, s:s, s:i, s:s, s:s, s:s, s:s}", "ociVersion", OCI_VERSION, "id", c->id, "pid", (int)c->pid,
                   "status", c->status, "bundle", c->bundle ? c->bundle : "", "rootfs", c->rootfs ? c->rootfs : "",
                   "created", format_rfc3339(c->created_wall_usec, created, sizeof(created)));
-    if (c->annotations && json_object_size(c->annotations))
-        json_object_set(v, "annotations", c->annotations);
-    if (json_object_set_new(v, "owner", json_string(oci_owner_name(c->owner, owner))) < 0) {
+    if ((c->annotations && json_object_size(c->annotations) && json_object_set(v, "annotations", c->annotations) < 0) ||
+        json_object_set_new(v, "owner", json_string(oci_owner_name(c->owner, owner))) < 0) {
         json_decref(v);
         return NULL;
     }
@@ -284,5 +283,7 @@ int oci_sandbox_state_load(const char *dir, struct oci_sandbox_state *ret, struc
 
 bool oci_sandbox_daemon_alive(const struct oci_sandbox_state *s) {
     uint64_t start;
-    return s->daemon_pid > 0 && proc_start_time(s->daemon_pid, &start) == 0 && start == s->daemon_start;
+    int r = s->daemon_pid > 0 ? proc_start_time(s->daemon_pid, &start) : -ESRCH;
+    /* One that cannot be looked at is not taken for dead: it would be cleaned up after. */
+    return r == 0 ? start == s->daemon_start : r != -ESRCH;
 }

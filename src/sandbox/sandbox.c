@@ -324,7 +324,9 @@ static int with_state(struct sandbox *sb,
                       int (*fn)(const struct oci_sandbox_state *st, void *userdata, struct err *err), void *userdata,
                       struct err *err) {
     struct oci_sandbox_state st = {.id = sb->id, .daemon_pid = getpid()};
-    (void)proc_start_time(getpid(), &st.daemon_start);
+    int r = proc_start_time(getpid(), &st.daemon_start);
+    if (r < 0) /* without it this daemon would count as dead */
+        return err_errno(err, -r, "cannot find out when this process was started");
     if (sb->vm) {
         st.qemu_pid = vm_qemu_pid(sb->vm);
         st.virtiofsd_pid = vm_virtiofsd_pid(sb->vm);

@@ -92,7 +92,7 @@ int snapshot_describe_container(const struct container *c, struct manifest_conta
     *ret = (struct manifest_container){
         .id = strdup(c->id),
         .guest_id = strdup(c->guest_id),
-        .spec = json_deep_copy(c->spec),
+        .spec = json_copy_whole(c->spec),
         .state = json_pack("{s:s, s:I, s:b, s:s, s:b, s:o*, s:O}", "status", container_lifecycle.names[c->state],
                            "created", (json_int_t)c->created_wall_usec, "pod_sandbox", c->pod_sandbox, "root",
                            c->guest.rootfs, "terminal", process_is_terminal(c->init), "mounts",

@@ -293,7 +293,7 @@ int manifest_from_json(const json_t *root, struct manifest *ret, struct err *err
 
 static int check_digest(json_t *root, struct err *err) {
     uint8_t want[MANIFEST_DIGEST_SIZE], is[MANIFEST_DIGEST_SIZE];
-    cleanup_json json_t *bare = json_copy(root);
+    cleanup_json json_t *bare = json_copy_whole(root);
     int r = parse_digest("sha256", json_object_get(root, "sha256"), want, err);
     if (r < 0)
         return r;
@@ -309,7 +309,7 @@ int manifest_parse(const char *text, size_t len, struct manifest *ret, struct er
     json_error_t je;
     if (len > MANIFEST_MAX)
         return err_set(err, EBADMSG, "%s: larger than %zu bytes", MANIFEST_FILE, MANIFEST_MAX);
-    cleanup_json json_t *root = json_loadb(text, len, JSON_REJECT_DUPLICATES, &je);
+    cleanup_json json_t *root = json_load_whole(text, len, &je);
     if (!root && json_error_code(&je) == json_error_out_of_memory)
         return err_set(err, ENOMEM, "%s: out of memory", MANIFEST_FILE);
     if (!root)
