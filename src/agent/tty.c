@@ -34,6 +34,8 @@ int tty_take(int listen_fd, struct err *err) {
     ssize_t len = fd_receive(conn, name, sizeof(name), fds, &n);
     if (len < 0)
         return err_errno(err, (int)-len, "cannot receive the terminal from crun");
+    if (n == FD_PASS_LOST)
+        return err_set(err, EMFILE, "no descriptor is left for the terminal from crun");
     while (n > 1)
         fd_close(fds[--n]);
     if (n == 0)

@@ -212,10 +212,11 @@ ssize_t fd_receive(int sock, void *buf, size_t len, int fds[FD_PASS_MAX], size_t
         }
     }
     if (msg.msg_flags & MSG_CTRUNC) {
+        bool too_many = n == FD_PASS_MAX;
         while (n)
             close(fds[--n]);
-        *ret_n = 0;
-        return -EMSGSIZE;
+        *ret_n = too_many ? 0 : FD_PASS_LOST;
+        return too_many ? -EMSGSIZE : r;
     }
     *ret_n = n;
     return r;

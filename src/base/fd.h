@@ -42,7 +42,9 @@ int file_write_at(int dirfd, const char *path, const char *value, struct err *er
 ssize_t fd_send(int sock, const void *buf, size_t len, const int *fds, size_t n);
 
 /* Receives up to len bytes and up to FD_PASS_MAX fds, close-on-exec, owned by the caller. Returns bytes (0: EOF) or
- * -errno; -EMSGSIZE when more fds came than fit (all are closed). */
+ * -errno; -EMSGSIZE when more fds came than fit (all are closed). *ret_n is FD_PASS_LOST when this process has no
+ * descriptors left for what came (all are closed); the bytes are there. */
+#define FD_PASS_LOST (FD_PASS_MAX + 1)
 ssize_t fd_receive(int sock, void *buf, size_t len, int fds[FD_PASS_MAX], size_t *ret_n);
 
 /* Waits for events (POLLIN, …) until timeout_usec has passed (UINT64_MAX: for ever). Returns revents, 0 on timeout. */

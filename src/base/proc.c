@@ -94,11 +94,12 @@ static void __attribute__((noreturn)) child(const struct proc_spec *spec, int pa
     if (spec->new_session)
         setsid();
     int keep[] = {report, parent_pidfd};
-    if (place_fds(spec, keep) < 0)
-        _exit(127);
+    r = place_fds(spec, keep);
     report = keep[0];
     parent_pidfd = keep[1];
-    if (spec->cwd && chdir(spec->cwd) < 0)
+    if (r < 0)
+        err_errno(&err, -r, "cannot run %s: placing its descriptors", prog);
+    if (r == 0 && spec->cwd && chdir(spec->cwd) < 0)
         r = err_errno(&err, errno, "%s: cannot change to directory %s", prog, spec->cwd);
     if (r == 0 && spec->setup && (r = spec->setup(spec->userdata, &err)) < 0)
         err_wrap(&err, "%s", prog);

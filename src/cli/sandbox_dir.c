@@ -23,10 +23,30 @@
 #define LOG_READ_MAX ((size_t)8 << 20)
 #define LOG_TAIL_LINES 10
 #define CONNECT_SEC 5
+#define SPARES 4 /* the root, the directory, its contents, and one more */
 #define CHECK_FD 3
 #define CHECK_TIMEOUT (UINT64_C(60) * USEC_PER_SEC)
 
+static void spare_let_go(const struct sandbox_dir *d) {
+    for (size_t i = 0; d->spare && i < SPARES; i++)
+        d->spare[i] = fd_close(d->spare[i]);
+}
+
+static int spare_take(struct sandbox_dir *d, struct err *err) {
+    d->spare = malloc(SPARES * sizeof(*d->spare));
+    if (!d->spare)
+        return err_set(err, ENOMEM, "out of memory");
+    for (size_t i = 0; i < SPARES; i++)
+        d->spare[i] = -1;
+    for (size_t i = 0; i < SPARES; i++)
+        if ((d->spare[i] = open("/dev/null", O_RDONLY | O_CLOEXEC)) < 0)
+            return err_errno(err, errno, "cannot open /dev/null");
+    return 0;
+}
+
 void sandbox_dir_close(struct sandbox_dir *d) {
+    spare_let_go(d);
+    free(d->spare);
     free(d->root);
     free(d->id);
     fd_close(d->fd);
@@ -61,6 +81,8 @@ int sandbox_dir_make(const char *root, const char *id, struct sandbox_dir *ret, 
         r = path_mkdirs(root, 0700, err);
     if (r == 0)
         r = fill(root, id, &d, err);
+    if (r == 0)
+        r = spare_take(&d, err);
     if (r < 0)
         return r;
     cleanup_free char *path = sandbox_dir_path(&d);
@@ -70,8 +92,10 @@ int sandbox_dir_make(const char *root, const char *id, struct sandbox_dir *ret, 
         return errno == EEXIST ? err_set(err, EEXIST, "container with given ID already exists")
                                : err_errno(err, errno, "cannot create directory %s", path);
     r = open_dir(&d);
-    if (r < 0)
+    if (r < 0) {
+        (void)rmdir(path);
         return err_errno(err, -r, "cannot open %s", path);
+    }
     *ret = d;
     d = SANDBOX_DIR_NONE;
     return 0;
@@ -98,6 +122,7 @@ int sandbox_dir_open(const char *root, const char *id, struct sandbox_dir *ret, 
 }
 
 int sandbox_dir_remove(const struct sandbox_dir *d, struct err *err) {
+    spare_let_go(d);
     cleanup_fd int root = open(d->root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (root < 0)
         return errno == ENOENT ? 0 : err_errno(err, errno, "cannot open %s", d->root);
@@ -112,6 +137,7 @@ int sandbox_dir_remove(const struct sandbox_dir *d, struct err *err) {
 
 char *sandbox_dir_log_tail(const struct sandbox_dir *d) {
     cleanup_free char *text = NULL;
+    spare_let_go(d); /* what is told here is the end of it */
     if (file_read_at(d->fd, LOG_NAME, LOG_READ_MAX, &text, NULL, NULL) < 0)
         return strdup("");
     char *end = text + strlen(text);

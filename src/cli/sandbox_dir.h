@@ -20,6 +20,9 @@ struct sandbox_dir {
     int fd;     /* of ROOT/ID (O_PATH); owned */
     /* What the daemon writes to stderr before it has its log; -1 unless this process started it; owned. */
     int stderr_fd;
+    /* Of one that was made: descriptors that are let go to remove it, or to read its log, when there are no others.
+     * Owned; NULL: none. */
+    int *spare;
 };
 #define SANDBOX_DIR_NONE                                                                                               \
     (struct sandbox_dir) {                                                                                             \
@@ -29,7 +32,8 @@ struct sandbox_dir {
 void sandbox_dir_close(struct sandbox_dir *d); /* accepts SANDBOX_DIR_NONE */
 #define cleanup_sandbox_dir CLEANUP(sandbox_dir_close)
 
-/* Makes ROOT (0700) if need be and ROOT/ID. Errors: -EINVAL (id), -EEXIST "container with given ID already exists". */
+/* Makes ROOT (0700) if need be and ROOT/ID. Errors: -EINVAL (id), -EMFILE (there would be none to remove it with),
+ * -EEXIST "container with given ID already exists". */
 int sandbox_dir_make(const char *root, const char *id, struct sandbox_dir *ret, struct err *err);
 
 /* Opens one that exists. Errors: -EINVAL (id), -ENOENT "container does not exist". */

@@ -25,7 +25,8 @@ int teardown_sandbox(const struct sandbox_dir *dir, struct session *session, pid
     cleanup_sandbox_state struct oci_sandbox_state st = {0};
     char path[40];
     int r = 0;
-    if (session && session->client && !session->closed && ask_to_end(dir, session))
+    /* One that has closed the connection is ending. */
+    if (session && session->client && (session->closed || ask_to_end(dir, session)))
         (void)sandbox_await_daemon(daemon_pid, daemon_start, END_TIMEOUT);
     /* By the directory that was opened: another sandbox may have its name by now. One that ended in order is gone. */
     snprintf(path, sizeof(path), "/proc/self/fd/%d", dir->fd);

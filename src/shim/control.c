@@ -26,8 +26,10 @@ int service_take_stdio(struct ttrpc_request *req, const char *uri, const char *w
     if (strcmp(uri, "fd://") != 0)
         return err_set(err, EOPNOTSUPP, "%s: \"%.64s\" cannot be used", what, uri);
     int fd = ttrpc_request_take_fd(req);
-    if (fd < 0)
+    if (fd == -ENOENT)
         return err_set(err, EINVAL, "%s: no file descriptor came with the request", what);
+    if (fd < 0)
+        return err_errno(err, -fd, "%s: the file descriptors of the request were lost", what);
     *ret = fd;
     return 0;
 }

@@ -34,7 +34,9 @@ struct io_call {
 
 static int take_fd(void *userdata, struct err *err) {
     int fd = ttrpc_request_take_fd(userdata);
-    return fd < 0 ? err_set(err, EINVAL, "no file descriptor came with the request") : fd;
+    return fd == -ENOENT ? err_set(err, EINVAL, "no file descriptor came with the request")
+           : fd < 0      ? err_errno(err, -fd, "the file descriptors of the request were lost")
+                         : fd;
 }
 
 static void on_stdio(void *userdata, struct process_stdio *io, const struct err *err) {

@@ -75,7 +75,8 @@ void ttrpc_fail(struct ttrpc_request *req, const struct err *err);
 /* The request's deadline as the client gave it, on the monotonic clock in µs; 0: none. */
 uint64_t ttrpc_request_deadline(const struct ttrpc_request *req);
 
-/* The oldest fd that came beside this connection's requests and was not taken yet, or -ENOENT. The caller owns it. */
+/* The oldest fd that came beside this connection's requests and was not taken yet, or -ENOENT, or -EMFILE when some
+ * were lost for want of descriptors. The caller owns it. */
 int ttrpc_request_take_fd(struct ttrpc_request *req);
 
 /* Why an answer is wanted no more. */

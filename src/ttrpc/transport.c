@@ -202,6 +202,8 @@ int transport_send_fds(struct transport *t, const void *buf, size_t len, const i
 }
 
 int transport_take_fd(struct transport *t) {
+    if (t->fds_lost) /* which of those that are there is whose is not known any more */
+        return -EMFILE;
     if (t->n_fds == 0)
         return -ENOENT;
     int fd = t->fds[0];
@@ -272,6 +274,10 @@ static int plain_read(struct transport *t) {
         return 0;
     if (n == -ECONNRESET) /* the peer closed before it had read everything: its right */
         n = 0;
+    if (n >= 0 && n_fds == FD_PASS_LOST) {
+        t->fds_lost = true;
+        n_fds = 0;
+    }
     if (n < 0)
         err_errno(&err, (int)-n, "reading from the peer");
     else if (keep_fds(t, fds, n_fds, &err) < 0)

@@ -77,7 +77,7 @@ int transport_send(struct transport *t, const void *buf, size_t len, struct err 
  * duplicated). */
 int transport_send_fds(struct transport *t, const void *buf, size_t len, const int *fds, size_t n, struct err *err);
 
-/* The oldest fd that came in and was not taken yet, or -ENOENT. The caller owns it. */
+/* The oldest fd that came in and was not taken yet, or -ENOENT, or -EMFILE when some were lost. The caller owns it. */
 int transport_take_fd(struct transport *t);
 
 /* Blocks until the queue is written or timeout_usec has passed (-ETIMEDOUT). For a process about to end. */

@@ -47,6 +47,7 @@ struct transport {
     struct outq queue;
     int fds[TRANSPORT_FDS_MAX]; /* received */
     size_t n_fds;
+    bool fds_lost; /* some came when this process had no descriptors left */
 };
 
 /* Initialises the common part of a zeroed object with one reference. Takes fd, also on failure; then

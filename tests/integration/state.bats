@@ -202,3 +202,26 @@ state.save ENOSPC cannot write'
     [ -z "$(ls -A "$store")" ]
     its_error "the sandbox daemon of c1 died"
 }
+
+# with_fds N COMMAND… : with descriptors below N only, also for the daemon.
+with_fds() {
+    prlimit --nofile="$1" timeout --foreground 100 "$STASIS" --root "$R" --config "$T/c1.conf" "${@:2}" 3>&-
+}
+
+@test "each number of descriptors: run says what is missing and leaves nothing, or works" {
+    local n
+    prepare c1
+    # virtiofsd wants some hundred, so from there on it is the same.
+    for n in $(seq 4 50); do
+        run with_fds "$n" run --detach --bundle "$T/c1" c1
+        echo "$n: $output"
+        [ "$status" = 1 ]
+        [[ $output == *"Too many open files"* || $output == *"file descriptors"* ]]
+        [[ $output != *"does not answer"* ]]
+        [ -z "$(ls -A "$R")" ]
+    done
+    wait_until 20 no_processes_left
+    with_fds 1024 run --detach --bundle "$T/c1" c1 >"$T/c1.out" 2>&1 </dev/null
+    counts c1
+    stasis delete --force c1
+}

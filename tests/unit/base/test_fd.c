@@ -9,6 +9,7 @@
 
 #include <poll.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
@@ -252,8 +253,31 @@ static void too_many_fds_are_all_closed(void **state) {
     close(s[1]);
 }
 
+/* There are no descriptors left for what comes: the bytes do. */
+static void receives_without_descriptors(void **state) {
+    (void)state;
+    int s[2], fds[FD_PASS_MAX], pass[2] = {STDIN_FILENO, STDIN_FILENO};
+    struct rlimit old, none;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, s), 0);
+    assert_int_equal(fd_send(s[0], "x", 1, pass, 2), 1);
+    int before = count_fds();
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+    none = (struct rlimit){.rlim_cur = (rlim_t)s[1] + 2, .rlim_max = old.rlim_max}; /* room for one of the two */
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    char buf[4];
+    size_t n = 99;
+    ssize_t r = fd_receive(s[1], buf, sizeof(buf), fds, &n);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+    assert_int_equal(r, 1);
+    assert_int_equal(n, FD_PASS_LOST);
+    assert_int_equal(count_fds(), before);
+    close(s[0]);
+    close(s[1]);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(receives_without_descriptors),
         cmocka_unit_test(close_keeps_errno),
         cmocka_unit_test(flags_are_set_and_cleared),
         cmocka_unit_test(wait_times_out_and_wakes),

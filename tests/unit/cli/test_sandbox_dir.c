@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/sandbox_dir.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -30,6 +32,31 @@ static void makes_and_removes(void **state) {
     assert_int_equal(sandbox_dir_remove(&d, &err), 0);
     assert_int_equal(sandbox_dir_remove(&d, &err), 0);
     assert_int_equal(sandbox_dir_open(root, "c1", &other, &err), -ENOENT);
+}
+
+/* Where nothing could be removed nothing is made; else there are descriptors to remove it with. */
+static void removes_without_descriptors(void **state) {
+    const struct tmpdir *t = *state;
+    struct rlimit old, none;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+    bool made = false;
+    for (rlim_t n = 3; n < 40 && !made; n++) {
+        cleanup_sandbox_dir struct sandbox_dir d = SANDBOX_DIR_NONE;
+        int fill[40], used = 0;
+        none = (struct rlimit){.rlim_cur = n, .rlim_max = old.rlim_max};
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+        int r = sandbox_dir_make(t->path, "c1", &d, NULL);
+        while (used < 40 && (fill[used] = open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0)
+            used++;
+        int removed = r == 0 ? sandbox_dir_remove(&d, NULL) : 0;
+        while (used > 0)
+            close(fill[--used]);
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+        assert_int_equal(removed, 0);
+        assert_int_equal(faccessat(t->fd, "c1", F_OK, 0), -1);
+        made = r == 0;
+    }
+    assert_true(made);
 }
 
 static void refuses_bad_ids(void **state) {
@@ -110,9 +137,10 @@ int main(void) {
     log_set_level(LOG_LEVEL_ERROR);
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, tmpdir_setup, tmpdir_teardown)
     const struct CMUnitTest tests[] = {
-        TEST(makes_and_removes),         TEST(refuses_bad_ids),          TEST(removes_only_its_own),
-        TEST(follows_no_link),           TEST(shows_the_end_of_the_log), TEST(tells_that_nobody_listens),
-        TEST(waits_for_the_daemon_only),
+        TEST(makes_and_removes),         TEST(removes_without_descriptors),
+        TEST(refuses_bad_ids),           TEST(removes_only_its_own),
+        TEST(follows_no_link),           TEST(shows_the_end_of_the_log),
+        TEST(tells_that_nobody_listens), TEST(waits_for_the_daemon_only),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
