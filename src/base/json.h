@@ -16,8 +16,8 @@
 
 #define cleanup_json CLEANUP(json_decrefp) /* json_decrefp() is jansson's */
 
-/* json_loadb() without duplicate keys; NULL with json_error_out_of_memory also where jansson itself would have left a part
- * out. */
+/* json_loadb() without duplicate keys; NULL with json_error_out_of_memory also where jansson itself would have left a
+ * part out. */
 json_t *json_load_whole(const char *text, size_t len, json_error_t *ret_error);
 
 /* json_deep_copy(), of which the same is to be said. */

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/path.h"
 #include "base/proc.h"
+#include "base/util.h"
 
 #define CHILDREN_MAX 64 /* the machine's two, workers and their copying processes, hooks, loggers */
 #define CHILDREN_TEXT_MAX 4096
@@ -42,7 +43,10 @@ static void add_forks(struct family *f, pid_t pid, const char *exe) {
     if (file_read_at(AT_FDCWD, path, CHILDREN_TEXT_MAX, &text, NULL, NULL) < 0)
         return; /* a kernel without that file: they still die, only unseen */
     for (char *save = NULL, *word = strtok_r(text, " \n", &save); word; word = strtok_r(NULL, " \n", &save)) {
-        pid_t child = (pid_t)atoi(word);
+        uint64_t number = 0;
+        if (parse_u64(word, INT32_MAX, &number) < 0)
+            continue;
+        pid_t child = (pid_t)number;
         if (child <= 1 || !read_exe(child, own) || strcmp(own, exe) != 0 || f->n >= CHILDREN_MAX)
             continue;
         int fd = (int)syscall(SYS_pidfd_open, child, 0);

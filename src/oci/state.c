@@ -194,9 +194,9 @@ static int load_container(const json_t *v, size_t i, struct oci_container_state 
         (r = load_annotations(v, path, &c->annotations, err)) < 0 ||
         (r = json_get_obj(v, path, "stasis", &own, err)) < 0)
         return r;
-    c->status = status_find(name);
+    c->status = name ? status_find(name) : NULL;
     if (!c->status)
-        return err_set(err, EINVAL, "%s.status: unknown status \"%s\"", path, name);
+        return err_set(err, EINVAL, "%s.status: unknown status \"%s\"", path, name ? name : "");
     if ((r = load_int(own, own_path, "created", INT64_MAX, &created, err)) < 0 ||
         (r = load_int(own, own_path, "exitStatus", UINT32_MAX, &status, err)) < 0 ||
         (r = load_int(own, own_path, "owner", UINT32_MAX, &owner, err)) < 0)

@@ -222,6 +222,7 @@ with_fds() {
     done
     wait_until 20 no_processes_left
     with_fds 1024 run --detach --bundle "$T/c1" c1 >"$T/c1.out" 2>&1 </dev/null
+    wait_until 20 test -e "$T/c1/rootfs/n"
     counts c1
     stasis delete --force c1
 }
