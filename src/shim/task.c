@@ -40,11 +40,14 @@ static void on_start_abandoned(struct ttrpc_request *req, enum ttrpc_abandoned w
     struct container *ctr = sandbox_find(c->s->sb, c->id);
     struct err err = ERR_INIT;
     (void)req;
+    /* A containerd that has ended comes back, and finds the task. */
+    if (c->s->namespace && why == TTRPC_ABANDONED_LOST)
+        return;
     err_set(&err, why == TTRPC_ABANDONED_LATE ? ETIMEDOUT : ECANCELED, "%s", ttrpc_abandoned_text(why));
     if (ctr)
         container_restore_abandon(ctr, &err);
     /* The stasis CLI, which made this sandbox for the restore, was killed: nobody will try again. */
-    if (ctr && !c->s->namespace && why == TTRPC_ABANDONED_LOST && container_is_restoring(ctr)) {
+    if (ctr && why == TTRPC_ABANDONED_LOST && container_is_restoring(ctr)) {
         log_warn("the restore is not done to the end: %s", err.msg);
         (void)sd_event_exit(c->s->event, 0);
     }

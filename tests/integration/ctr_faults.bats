@@ -107,3 +107,46 @@ over() {
     remove "$ID"
     ctr images rm --sync "$REF" >/dev/null
 }
+
+# containerd passes its client's deadline on.
+@test "the client's deadline passes in a checkpoint: given up, and it can be done again" {
+    start "$ID" sh -c "$COUNTER"
+    wait_until 20 counting "$ID"
+    fault commit.move hold
+    run ctr --timeout 5s task checkpoint "$ID"
+    echo "$output"
+    [ "$status" = 1 ]
+    [[ $output == *"deadline exceeded"* ]]
+    hit commit.move
+    # The point still holds: it is the deadline that has ended it. containerd pauses for a checkpoint.
+    wait_until 20 resumed "$ID"
+    no_fault
+    counting "$ID"
+    checkpoint "$ID" "$REF"
+    counting "$ID"
+    remove "$ID"
+    ctr images rm --sync "$REF" >/dev/null
+}
+resumed() {
+    case $(task_field "$1" 3) in
+    RUNNING) ;;
+    PAUSED) ctr task resume "$1" ;;
+    *) return 1 ;;
+    esac
+}
+
+@test "delete of a shim whose daemon hangs: it is ended, nothing is left, in time" {
+    start "$ID" sleep 1000
+    local bundle=$T/containerd/state/io.containerd.runtime.v2.task/$NS/$ID pid begun
+    pid=$(jq -e .stasis.daemonPid "$R/$ID/state.json")
+    kill -STOP "$pid"
+    begun=$SECONDS
+    (cd "$bundle" && STASIS_ROOT=$T/run timeout 60 "$SHIMS/containerd-shim-faults-v2" -namespace "$NS" \
+        -address "$CTR_ADDRESS" -publish-binary /usr/bin/containerd -id "$ID" delete >/dev/null 3>&-)
+    [ $((SECONDS - begun)) -lt 30 ]
+    dead "$pid"
+    [ ! -e "$R/$ID" ]
+    wait_until 30 over "$ID"
+    remove "$ID"
+    wait_until 20 no_leftovers
+}

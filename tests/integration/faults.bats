@@ -152,11 +152,11 @@ SCRIPT
 @test "crun or CRIU killed in the middle: said, and the container goes on" {
     kill_in_guest crun
     dump_fails c1 "signal 9"
-    [ -s "$T/c1/rootfs/killed" ]
+    wait_until 20 test -s "$T/c1/rootfs/killed" # it kills first, then it writes
     undisturbed c1
     kill_in_guest criu
     dump_fails c1 "CRIU checkpointing failed"
-    [ -s "$T/c1/rootfs/killed" ]
+    wait_until 20 test -s "$T/c1/rootfs/killed" # it kills first, then it writes
     undisturbed c1
     dump_works c1
 }
