@@ -105,10 +105,9 @@ int sandbox_new(sd_event *event, const struct sandbox_spec *spec, struct sandbox
     if (r < 0)
         return err_errno(err, -r, "sandbox %s: event loop", sb->id);
     r = share_open(sb->dir, &sb->share, err);
-    if (r == 0)
-        r = sandbox_record(sb, err); /* names this process to whoever has to end it */
     if (r < 0)
         return r;
+    sandbox_save(sb); /* names this process to whoever has to end it; the first container must be recorded */
     *ret = TAKE_PTR(sb);
     return 0;
 }

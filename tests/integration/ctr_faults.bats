@@ -150,3 +150,19 @@ resumed() {
     remove "$ID"
     wait_until 20 no_leftovers
 }
+
+@test "each write into the state directory fails at a start: said, nothing left" {
+    local point
+    for point in dir.make dir.socket state.save; do
+        fault "$point" ENOSPC
+        run ctr_run -d -- "$ID" sleep 1000 </dev/null
+        echo "$point: $output"
+        [ "$status" = 1 ]
+        [[ ${output,,} == *"no space left on device"* ]]
+        hit "$point"
+        no_fault
+        remove "$ID"
+        wait_until 20 no_leftovers
+        [ ! -e "$R/$ID" ]
+    done
+}

@@ -99,6 +99,17 @@ delete_in_time() {
     dump_works f1
 }
 
+@test "every point is tried" {
+    diff <(points | grep -E '^(dir|state)\.' | sort) - <<'POINTS'
+dir.bundle
+dir.log
+dir.make
+dir.share
+dir.socket
+state.save
+POINTS
+}
+
 @test "each write into the state directory fails: said, nothing left" {
     local point error words
     prepare c1
