@@ -14,9 +14,7 @@
 #include "cli/overlay.h"
 #include "oci/archive_config.h"
 #include "oci/archive_create.h"
-#include "oci/archive_extract.h"
 #include "oci/rootfs_diff.h"
-#include "oci/spec.h"
 
 static void remove_dir(const char *dir) {
     struct err err = ERR_INIT;
@@ -187,92 +185,4 @@ int checkpoint_archive_finish(struct checkpoint_archive *a, const struct oci_con
     if (r == 0)
         r = archive_finish(w, err);
     return r < 0 ? err_wrap(err, "cannot export the checkpoint to %s", a->path) : 0;
-}
-
-/* Import. */
-
-struct checkpoint_import {
-    char *dir, *images;
-};
-
-struct checkpoint_import *checkpoint_import_free(struct checkpoint_import *i) {
-    if (!i)
-        return NULL;
-    remove_dir(i->dir);
-    free(i->dir);
-    free(i->images);
-    free(i);
-    return NULL;
-}
-
-/* The root of the bundle gets back what the container had changed in it. */
-static int apply_rootfs_diff(int dirfd, const struct archive_contents *contents, const char *bundle, struct err *err) {
-    cleanup_json json_t *spec = NULL;
-    cleanup_strv struct strv notes = {0};
-    cleanup_free char *deleted = NULL;
-    size_t len = 0;
-    if (!contents->has_rootfs_diff && !contents->has_deleted)
-        return 0;
-    int r = oci_spec_load(bundle, &spec, err);
-    const char *path = json_string_value(json_object_get(json_object_get(spec, "root"), "path"));
-    cleanup_free char *rootfs = r < 0 || !path ? NULL : path[0] == '/' ? strdup(path) : path_join(bundle, path);
-    if (r == 0 && !rootfs)
-        r = err_set(err, ENOMEM, "out of memory");
-    cleanup_fd int root = rootfs ? open_dir(rootfs, err) : r;
-    if (root < 0)
-        return root;
-    /* First, as Podman lists a directory that was replaced as deleted, though it is there, and has files in the tar. */
-    if (r == 0 && contents->has_deleted)
-        r = file_read_at(dirfd, ARCHIVE_DELETED, JSON_TEXT_MAX, &deleted, &len, err);
-    if (r == 0 && deleted)
-        r = rootfs_diff_delete(deleted, len, root, err);
-    if (r == 0 && contents->has_rootfs_diff) {
-        cleanup_fd int diff = openat(dirfd, ARCHIVE_ROOTFS_DIFF, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-        r = diff < 0 ? err_errno(err, errno, "cannot open " ARCHIVE_ROOTFS_DIFF)
-                     : rootfs_diff_apply(diff, root, &notes, err);
-    }
-    log_notes("root file system", &notes);
-    return r < 0 ? err_wrap(err, "cannot bring the root file system %s up to the checkpoint", rootfs) : 0;
-}
-
-static int unpack(struct checkpoint_import *i, const char *path, const char *bundle, struct err *err) {
-    const char *tmp = getenv("TMPDIR");
-    i->dir = str_printf("%s/stasis-import.XXXXXX", tmp && *tmp == '/' ? tmp : "/var/tmp");
-    if (!i->dir)
-        return err_set(err, ENOMEM, "out of memory");
-    if (!mkdtemp(i->dir)) {
-        int r = err_errno(err, errno, "cannot make a directory to unpack into (%s)", i->dir);
-        free(TAKE_PTR(i->dir));
-        return r;
-    }
-    cleanup_archive_contents struct archive_contents contents = {0};
-    const struct archive_extract_options options = {0};
-    cleanup_fd int fd = open_dir(i->dir, err);
-    if (fd < 0)
-        return fd;
-    int r = archive_extract(path, fd, &options, &contents, err);
-    if (r < 0)
-        return r;
-    log_notes(path, &contents.notes);
-    i->images = path_join(i->dir, ARCHIVE_CHECKPOINT);
-    if (!i->images)
-        return err_set(err, ENOMEM, "out of memory");
-    return apply_rootfs_diff(fd, &contents, bundle, err);
-}
-
-int checkpoint_import(const char *path, const char *bundle, struct checkpoint_import **ret, struct err *err) {
-    struct checkpoint_import *i = calloc(1, sizeof(*i));
-    if (!i)
-        return err_set(err, ENOMEM, "out of memory");
-    int r = unpack(i, path, bundle, err);
-    if (r < 0) {
-        checkpoint_import_free(i);
-        return err_wrap(err, "cannot import %s", path);
-    }
-    *ret = i;
-    return 0;
-}
-
-const char *checkpoint_import_images(const struct checkpoint_import *i) {
-    return i->images;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Checkpoints as archives: from a dump to the file (--export), and from the file to what a restore needs (--import).
- * The work is done in a directory of its own that is removed at the end, however it comes.
+ * Checkpoints as archives: from a dump to the file (--export); the other way is checkpoint_import.h. The work is done
+ * in a directory of its own that is removed at the end, however it comes.
  */
 #pragma once
 
@@ -23,13 +23,3 @@ int checkpoint_archive_finish(struct checkpoint_archive *a, const struct oci_con
                               const char *work, struct err *err);
 
 struct checkpoint_archive *checkpoint_archive_free(struct checkpoint_archive *a); /* accepts NULL; returns NULL */
-
-struct checkpoint_import;
-
-/* Unpacks an archive (not trusted) into a directory below $TMPDIR or /var/tmp, and applies what the container had
- * changed in its root file system to the root of the bundle. */
-int checkpoint_import(const char *path, const char *bundle, struct checkpoint_import **ret, struct err *err);
-const char *checkpoint_import_images(const struct checkpoint_import *i);
-struct checkpoint_import *checkpoint_import_free(struct checkpoint_import *i); /* accepts NULL; returns NULL */
-DEFINE_CLEANUP(struct checkpoint_import *, checkpoint_import_free);
-#define cleanup_checkpoint_import CLEANUP(checkpoint_import_freep)

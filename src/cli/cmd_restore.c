@@ -6,7 +6,7 @@
 
 #include "base/log.h"
 #include "base/path.h"
-#include "cli/checkpoint_archive.h"
+#include "cli/checkpoint_import.h"
 #include "cli/criu_flags.h"
 #include "cli/launch.h"
 #include "cli/progress.h"
@@ -57,62 +57,96 @@ static void drop_logs_dir(const char *dir, bool failed) {
         log_warn("%s", err.msg);
 }
 
-struct unpacking {
+/* One restore on its way. */
+struct job {
+    struct cli *cli;
     const struct options *o;
-    struct checkpoint_import *import;
+    struct criu_flags flags;
+    char *images, *work; /* absolute; owned */
+    char *logs;          /* of our own; owned; NULL: the caller said where to */
+    struct launch_restore restore;
+    struct checkpoint_import *import; /* NULL: none, or not yet */
+    const char *bundle, *rootfs;      /* while it is opened */
 };
 
-static int unpack(void *userdata, struct err *err) {
-    struct unpacking *u = userdata;
-    return checkpoint_import(u->o->import, u->o->launch.bundle ? u->o->launch.bundle : ".", &u->import, err);
+static int find_paths(struct job *j, struct err *err) {
+    int r = 0;
+    if (!j->flags.work_path) {
+        r = make_logs_dir(&j->logs, err);
+        j->flags.work_path = j->logs;
+    }
+    if (r == 0)
+        r = criu_flags_paths(&j->flags, false, &j->images, &j->work, err);
+    j->restore.images = j->images;
+    j->restore.work = j->work;
+    return r;
 }
 
-static int run_import(const struct options *o, struct checkpoint_import **ret, struct err *err) {
-    struct unpacking u = {.o = o};
-    cleanup_free char *what = str_printf("unpacking %s", o->import);
-    int r = progress_while(what ? what : "unpacking", unpack, &u, err);
-    *ret = u.import;
-    return r;
+static int unpack(void *userdata, struct err *err) {
+    struct job *j = userdata;
+    return checkpoint_import_open(j->cli, j->o->import, j->bundle, j->rootfs, &j->import, err);
+}
+
+static int prepare_import(void *userdata, const char *bundle, const char *rootfs, struct err *err) {
+    struct job *j = userdata;
+    cleanup_free char *what = str_printf("unpacking %s", j->o->import);
+    j->bundle = bundle;
+    j->rootfs = rootfs;
+    int r = progress_while(what ? what : "unpacking", unpack, j, err);
+    if (r < 0)
+        return r;
+    j->flags.image_path = checkpoint_import_images(j->import);
+    return find_paths(j, err);
+}
+
+static int apply(void *userdata, struct err *err) {
+    struct job *j = userdata;
+    return checkpoint_import_apply(j->import, err);
+}
+
+static int apply_import(void *userdata, struct err *err) {
+    return progress_while("changing the root file system", apply, userdata, err);
+}
+
+static void keep_import(void *userdata) {
+    checkpoint_import_keep(((struct job *)userdata)->import);
+}
+
+static int undo_import(void *userdata, struct err *err) {
+    return checkpoint_import_undo(((struct job *)userdata)->import, err);
+}
+
+static int run_job(struct job *j, const char *id, struct err *err) {
+    struct launch_options launch_options = j->o->launch;
+    Stasis__Agent__V1__CriuOptions criu;
+    const struct launch_import import = {
+        .prepare = prepare_import, .apply = apply_import, .keep = keep_import, .undo = undo_import, .userdata = j};
+    int r = 0;
+    if (j->flags.manage_cgroups_mode && strcmp(j->flags.manage_cgroups_mode, "soft") != 0)
+        log_warn("--manage-cgroups-mode is ignored: crun restores with \"soft\"");
+    if (!j->o->import && (r = find_paths(j, err)) < 0)
+        return err_wrap(err, "restore failed");
+    criu_flags_message(&j->flags, &criu);
+    j->restore.criu = &criu;
+    j->restore.print_stats = j->flags.print_stats;
+    j->restore.import = j->o->import ? &import : NULL;
+    launch_options.start = true;
+    launch_options.restore = &j->restore;
+    return launch(j->cli, &launch_options, id, err);
 }
 
 static int run(struct cli *cli, const void *values, int n_args, char **args, struct err *err) {
     (void)n_args;
-    const struct options *o = values;
-    struct launch_options launch_options = o->launch;
-    struct config config;
-    cleanup_checkpoint_import struct checkpoint_import *import = NULL;
-    cleanup_free char *images = NULL;
-    cleanup_free char *work = NULL;
-    cleanup_free char *logs = NULL; /* of our own */
-    Stasis__Agent__V1__CriuOptions criu;
-    struct criu_flags flags = o->criu;
-    if (o->import && flags.image_path)
+    struct job j = {.cli = cli, .o = values};
+    j.flags = j.o->criu;
+    if (j.o->import && j.flags.image_path)
         return err_set(err, EINVAL, "--import cannot be used with --image-path");
-    int r = cli_load_config(cli, &config, err);
-    if (r == 0 && o->import)
-        r = run_import(o, &import, err);
-    if (r < 0)
-        return err_wrap(err, "restore failed");
-    if (flags.manage_cgroups_mode && strcmp(flags.manage_cgroups_mode, "soft") != 0)
-        log_warn("--manage-cgroups-mode is ignored: crun restores with \"soft\"");
-    if (import)
-        flags.image_path = checkpoint_import_images(import);
-    if (!flags.work_path) {
-        r = make_logs_dir(&logs, err);
-        flags.work_path = logs;
-    }
-    if (r == 0)
-        r = criu_flags_paths(&flags, false, &images, &work, err);
-    if (r < 0) {
-        drop_logs_dir(logs, true);
-        return err_wrap(err, "restore failed");
-    }
-    criu_flags_message(&flags, &criu);
-    struct launch_restore restore = {.images = images, .work = work, .criu = &criu, .print_stats = flags.print_stats};
-    launch_options.start = true;
-    launch_options.restore = &restore;
-    r = launch(cli, &launch_options, args[0], err);
-    drop_logs_dir(logs, r < 0);
+    int r = run_job(&j, args[0], err);
+    drop_logs_dir(j.logs, r < 0);
+    checkpoint_import_free(j.import);
+    free(j.images);
+    free(j.work);
+    free(j.logs);
     return r;
 }
 

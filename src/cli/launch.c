@@ -23,7 +23,7 @@ struct launch {
     const struct cli *cli;
     const struct launch_options *options;
     const char *id;
-    char *bundle; /* absolute; owned */
+    char *bundle, *rootfs; /* absolute; owned */
     struct config config;
     struct io_request io_request;
     struct new_sandbox sandbox;
@@ -31,6 +31,7 @@ struct launch {
     struct io io;
     struct attach attach;
     bool wrote_pid;
+    bool applied, kept; /* what an import has changed */
 };
 
 int launch_refuse_fds(uint64_t preserve_fds, struct err *err) {
@@ -83,6 +84,8 @@ static int check_bundle(struct launch *l, struct err *err) {
     const char *rootfs = guest.rootfs ? guest.rootfs : "";
     if (access(rootfs, F_OK) < 0)
         return err_errno(err, errno, "invalid rootfs: %s", rootfs);
+    if (!(l->rootfs = strdup(rootfs)))
+        return err_set(err, ENOMEM, "out of memory");
     /* The daemon logs them as warnings, where they stay. */
     for (size_t i = 0; i < guest.notes.n; i++)
         log_info("%s", guest.notes.v[i]);
@@ -151,6 +154,40 @@ static int make_container(struct launch *l, struct err *err) {
     return r;
 }
 
+static const struct launch_import *import_of(const struct launch *l) {
+    return l->options->restore ? l->options->restore->import : NULL;
+}
+
+static int prepare_import(const struct launch *l, struct err *err) {
+    const struct launch_import *import = import_of(l);
+    return import ? import->prepare(import->userdata, l->bundle, l->rootfs, err) : 0;
+}
+
+static int apply_import(struct launch *l, struct err *err) {
+    const struct launch_import *import = import_of(l);
+    l->applied = import != NULL;
+    return import ? import->apply(import->userdata, err) : 0;
+}
+
+static void keep_import(struct launch *l) {
+    const struct launch_import *import = import_of(l);
+    l->kept = true;
+    if (import)
+        import->keep(import->userdata);
+}
+
+/* The container has never run, and is gone. err: why, or NULL if that was said already. */
+static void undo_import(struct launch *l, struct err *err) {
+    const struct launch_import *import = import_of(l);
+    struct err e = ERR_INIT;
+    if (!l->applied || l->kept || import->undo(import->userdata, &e) == 0)
+        return;
+    if (err)
+        err_append(err, "; and %s", e.msg);
+    else
+        log_error("%s", e.msg);
+}
+
 static int start_process(struct launch *l, struct err *err) {
     const struct launch_restore *restore = l->options->restore;
     struct progress progress = {0};
@@ -160,6 +197,8 @@ static int start_process(struct launch *l, struct err *err) {
     progress_begin(&progress, l->sandbox.session.event, what ? what : "restoring");
     int r = task_start(&l->sandbox.session, l->id, "", l->config.checkpoint_timeout + l->config.rpc_timeout, err);
     progress_end(&progress);
+    if (r == 0)
+        keep_import(l);
     struct err e = ERR_INIT;
     /* It runs: that its figures cannot be shown is no reason to end it. */
     if (r == 0 && restore->print_stats && criu_flags_print_stats(restore->work, true, &e) < 0)
@@ -204,6 +243,7 @@ static void clear(struct launch *l) {
     monitor_abort(&l->monitor);
     new_sandbox_close(&l->sandbox);
     free(l->bundle);
+    free(l->rootfs);
 }
 
 /* The container has ended in the foreground: it is removed unless it is to be kept. */
@@ -232,17 +272,22 @@ int launch(struct cli *cli, const struct launch_options *options, const char *id
         r = sandbox_dir_make(cli->root, id, &l.sandbox.dir, err);
     }
     if (r == 0) {
-        r = make_sandbox(&l, err);
+        r = prepare_import(&l, err);
+        if (r == 0)
+            r = make_sandbox(&l, err);
         if (r == 0)
             r = make_container(&l, err);
+        if (r == 0)
+            r = apply_import(&l, err);
         if (r == 0 && options->start)
             r = start(&l, &status, err);
-        int interrupt = l.sandbox.session.interrupt;
+        int interrupt = l.sandbox.session.interrupt ? l.sandbox.session.interrupt : signals_end_pending();
         attach_end(&l.attach);
         if (r < 0)
             tear_down(&l);
         else if (options->start && !l.io_request.detach)
             remove_ended(&l);
+        undo_import(&l, r < 0 ? err : NULL);
         if (r == -EINTR && interrupt) {
             cli_report(cli, err);
             r = 0;

@@ -12,7 +12,20 @@
 struct launch_restore {
     const char *images, *work; /* directories, absolute; work "": the daemon's choice */
     const Stasis__Agent__V1__CriuOptions *criu;
-    bool print_stats; /* of CRIU, from `work` */
+    bool print_stats;                   /* of CRIU, from `work` */
+    const struct launch_import *import; /* NULL: the images are there, and the root is as it has to be */
+};
+
+/* For images and a root that have to be prepared first, in the order of the calls. Where one fails all that was made is
+ * removed again. */
+struct launch_import {
+    /* The bundle is checked (it and its root, `rootfs`, are absolute) and the id is ours; nothing runs yet. */
+    int (*prepare)(void *userdata, const char *bundle, const char *rootfs, struct err *err);
+    /* The container is created, and will be started. */
+    int (*apply)(void *userdata, struct err *err);
+    void (*keep)(void *userdata);                 /* it runs */
+    int (*undo)(void *userdata, struct err *err); /* instead: it does not run, and nothing of it is left */
+    void *userdata;
 };
 
 struct launch_options {

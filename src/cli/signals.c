@@ -62,6 +62,17 @@ int signals_watch(sd_event *event, void (*fn)(int sig, void *userdata), void *us
     return r < 0 ? err_errno(err, -r, "cannot watch signals") : 0;
 }
 
+int signals_end_pending(void) {
+    static const int ends[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+    sigset_t set;
+    if (sigpending(&set) < 0)
+        return 0;
+    for (size_t i = 0; i < ARRAY_SIZE(ends); i++)
+        if (sigismember(&set, ends[i]) == 1)
+            return ends[i];
+    return 0;
+}
+
 bool signals_is_end(int sig) {
     return sig == SIGHUP || sig == SIGINT || sig == SIGQUIT || sig == SIGTERM;
 }

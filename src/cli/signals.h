@@ -19,3 +19,6 @@ int signals_watch(sd_event *event, void (*fn)(int sig, void *userdata), void *us
 
 /* True for the signals by which a person or a manager ends a program: HUP, INT, QUIT, TERM. */
 bool signals_is_end(int sig);
+
+/* One of those that has come since signals_block() and was not taken yet, 0 if none has: for work that blocks. */
+int signals_end_pending(void);

@@ -197,7 +197,8 @@ int archive_extract(const char *path, int dirfd, const struct archive_extract_op
     cleanup_archive_tar struct archive_tar *tar = NULL;
     cleanup_archive_contents struct archive_contents c = {0};
     const struct archive_limits limits = {.bytes_max = options->bytes_max ? options->bytes_max : ARCHIVE_BYTES_MAX,
-                                          .entries_max = ARCHIVE_ENTRIES_MAX};
+                                          .entries_max = ARCHIVE_ENTRIES_MAX,
+                                          .stop = options->stop};
     /* Not blocking: a FIFO of that name must not hold us. */
     cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     struct stat st;

@@ -24,6 +24,7 @@
 struct archive_extract_options {
     uint64_t bytes_max; /* of all entries, holes counted; 0: ARCHIVE_BYTES_MAX */
     bool inspect;       /* the bulk (pages of memory, rootfs-diff.tar) is not written: files of its size, all hole */
+    int (*stop)(void);  /* as in struct archive_limits */
 };
 
 struct archive_contents {

@@ -149,6 +149,10 @@ static la_ssize_t on_read(struct archive *a, void *userdata, const void **ret) {
         archive_tar_error(t, EFBIG, &t->err, "more than %zu bytes of headers here or behind it", ARCHIVE_STEP_MAX);
         return ARCHIVE_FATAL;
     }
+    if (t->limits.stop && t->limits.stop()) {
+        err_set(&t->err, EINTR, "%s: interrupted", t->name);
+        return ARCHIVE_FATAL;
+    }
     la_ssize_t n = t->inner ? read_inner(t, ret) : on_read_file(a, t, ret);
     if (n < 0)
         return n;

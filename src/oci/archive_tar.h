@@ -23,6 +23,7 @@ enum archive_compression { ARCHIVE_PLAIN, ARCHIVE_GZIP, ARCHIVE_ZSTD };
 struct archive_limits {
     uint64_t bytes_max; /* of all files in it, holes counted */
     uint32_t entries_max;
+    int (*stop)(void); /* asked at every block: not 0 ends the reading with -EINTR; NULL: never */
 };
 
 struct archive_tar;

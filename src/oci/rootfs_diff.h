@@ -13,6 +13,7 @@
 #include "base/err.h"
 #include "base/util.h"
 #include "oci/archive_put.h"
+#include "oci/rootfs_undo.h"
 
 #define ROOTFS_DIFF_ENTRIES_MAX (1U << 20)
 #define ROOTFS_DIFF_DELETED_MAX (1U << 16)
@@ -41,6 +42,14 @@ int rootfs_diff_write(const struct rootfs_diff_source *src, bool dry, archive_si
                       struct strv *deleted, struct strv *notes, struct err *err);
 
 /*
+ * Reads a whole rootfs-diff.tar and its list of deleted files, and changes nothing: refuses what rootfs_diff_apply()
+ * and rootfs_diff_delete() would refuse whatever the root holds. ret_privileged (owned by the caller) is the path of
+ * the first file that would give its rights to who runs it (setuid, setgid, capabilities), NULL if there is none.
+ */
+int rootfs_diff_check(int fd, char **ret_privileged, struct err *err);
+int rootfs_diff_check_deleted(const char *json, size_t len, struct err *err);
+
+/*
  * Applies a rootfs-diff.tar, read from fd, to the directory root_fd, for which nobody else may be at work meanwhile.
  * The tar is not trusted, nor is what is in the directory: every component of every path is opened below root_fd and
  * never through a symbolic link; what an entry replaces is removed first and never written through. Symbolic links,
@@ -48,13 +57,14 @@ int rootfs_diff_write(const struct rootfs_diff_source *src, bool dry, archive_si
  * (but user.overlay.*) and security.capability; times of files, not of directories. Refused: devices but overlay's
  * whiteout, absolute names, "..", hard links to anything but a regular file below root_fd, an opaque marker behind
  * entries of its directory, and all beyond the bounds above (free space as archive_tar_save()). Errors: -EINVAL,
- * -EFBIG, -ENOSPC and the kernel's, each with the entry's name. What was applied before stays.
+ * -EFBIG, -ENOSPC and the kernel's, each with the entry's name. What was applied before stays, for `undo` to take back;
+ * undo may be NULL.
  */
-int rootfs_diff_apply(int fd, int root_fd, struct strv *notes, struct err *err);
+int rootfs_diff_apply(int fd, int root_fd, struct rootfs_undo *undo, struct strv *notes, struct err *err);
 
 /* Removes the paths of a deleted.files text (a JSON list of strings) below root_fd, never through a symbolic link; one
- * that is not there is no error. Errors: -EINVAL, -EFBIG, removal's. */
-int rootfs_diff_delete(const char *json, size_t len, int root_fd, struct err *err);
+ * that is not there is no error. Errors: -EINVAL, -EFBIG, removal's. undo as above. */
+int rootfs_diff_delete(const char *json, size_t len, int root_fd, struct rootfs_undo *undo, struct err *err);
 
 /* The JSON text of such a list; malloc'd. -EFBIG when it is larger than JSON_TEXT_MAX. */
 int rootfs_diff_deleted_json(const struct strv *deleted, char **ret, struct err *err);

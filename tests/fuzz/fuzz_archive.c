@@ -228,8 +228,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         require(count(d->out) == 0);
     check_outside(d);
     require(lseek(fd, 0, SEEK_SET) == 0);
-    (void)rootfs_diff_apply(fd, d->root, &notes, NULL);
-    (void)rootfs_diff_delete((const char *)in.data, in.size, d->root, NULL);
+    (void)rootfs_diff_apply(fd, d->root, NULL, &notes, NULL);
+    (void)rootfs_diff_delete((const char *)in.data, in.size, d->root, NULL, NULL);
     check_outside(d);
     close(d->root);
     close(d->out);

@@ -47,7 +47,7 @@ static void write_diff(const struct tmpdir *t, struct strv *deleted, struct strv
 static int apply(const struct tmpdir *t, struct strv *notes, struct err *e) {
     cleanup_fd int root = openat(t->fd, "root", O_PATH | O_DIRECTORY | O_CLOEXEC);
     cleanup_fd int diff = openat(t->fd, "diff.tar", O_RDONLY | O_CLOEXEC);
-    return rootfs_diff_apply(diff, root, notes, e);
+    return rootfs_diff_apply(diff, root, NULL, notes, e);
 }
 
 static void apply_members(const struct tmpdir *t, const struct member *m, int r, const char *message) {
@@ -147,7 +147,7 @@ static void whiteouts_become_a_list(void **state) {
     assert_int_equal(deleted.n, 2);
     assert_int_equal(rootfs_diff_deleted_json(&deleted, &json, NULL), 0);
     cleanup_fd int root = openat(t->fd, "root", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (apply(t, &notes, &e) < 0 || rootfs_diff_delete(json, strlen(json), root, &e) < 0)
+    if (apply(t, &notes, &e) < 0 || rootfs_diff_delete(json, strlen(json), root, NULL, &e) < 0)
         fail_msg("%s", e.msg);
     assert_int_equal(faccessat(t->fd, "root/usr/bin", F_OK, 0), -1);
     assert_int_equal(faccessat(t->fd, "root/out", F_OK, AT_SYMLINK_NOFOLLOW), -1);
@@ -459,7 +459,7 @@ static void lists_of_deleted_files(void **state) {
     };
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
         struct err e = ERR_INIT;
-        int r = rootfs_diff_delete(cases[i].json, strlen(cases[i].json), root, &e);
+        int r = rootfs_diff_delete(cases[i].json, strlen(cases[i].json), root, NULL, &e);
         if (r != cases[i].r || (r < 0 && !strstr(e.msg, cases[i].message)))
             fail_msg("%s: %d (%s)", cases[i].json, r, e.msg);
     }
@@ -473,7 +473,7 @@ static void lists_of_deleted_files(void **state) {
         n += (size_t)sprintf(many + n, "%s\"a\"", i ? "," : "[");
     many[n++] = ']';
     struct err e = ERR_INIT;
-    assert_int_equal(rootfs_diff_delete(many, n, root, &e), -EFBIG);
+    assert_int_equal(rootfs_diff_delete(many, n, root, NULL, &e), -EFBIG);
     assert_string_equal(e.msg, "deleted.files: more than 65536 files");
 }
 
