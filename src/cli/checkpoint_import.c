@@ -237,7 +237,5 @@ void checkpoint_import_keep(struct checkpoint_import *i) {
 int checkpoint_import_undo(struct checkpoint_import *i, struct err *err) {
     int r = i->undo ? rootfs_undo_back(i->undo, err) : 0;
     i->undo = rootfs_undo_free(i->undo);
-    return r < 0 ? err_append(err, ": %s is not what it was, the next restore of the bundle tries to take that back",
-                              i->rootfs)
-                 : 0;
+    return r < 0 ? err_wrap(err, "%s is not what it was before", i->rootfs) : 0;
 }

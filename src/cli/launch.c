@@ -16,6 +16,7 @@
 #include "cli/progress.h"
 #include "cli/signals.h"
 #include "cli/task.h"
+#include "oci/rootfs_undo.h"
 #include "oci/spec.h"
 
 /* Everything of one launch; the fields are in the order in which they come to be. */
@@ -65,6 +66,16 @@ static int read_console_size(const json_t *process, struct io_request *io, struc
     return r;
 }
 
+/* A restore --import takes it back itself. */
+static void warn_of_journal(const struct launch *l) {
+    cleanup_free char *journal = path_join(l->bundle, ROOTFS_UNDO_JOURNAL);
+    if (journal && access(journal, F_OK) == 0 && !(l->options->restore && l->options->restore->import))
+        log_warn(
+            "%s: a restore of the bundle was killed while it changed the root file system, or is at work: the next "
+            "restore --import takes its changes back",
+            journal);
+}
+
 /* Finds what is wrong with the bundle before anything is made. */
 static int check_bundle(struct launch *l, struct err *err) {
     const char *bundle = l->options->bundle ? l->options->bundle : ".";
@@ -84,6 +95,7 @@ static int check_bundle(struct launch *l, struct err *err) {
     const char *rootfs = guest.rootfs ? guest.rootfs : "";
     if (access(rootfs, F_OK) < 0)
         return err_errno(err, errno, "invalid rootfs: %s", rootfs);
+    warn_of_journal(l);
     if (!(l->rootfs = strdup(rootfs)))
         return err_set(err, ENOMEM, "out of memory");
     /* The daemon logs them as warnings, where they stay. */

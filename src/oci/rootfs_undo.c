@@ -40,6 +40,7 @@ struct rootfs_undo {
     char name[ASIDE_LEN + 1];
     uint64_t size; /* of the journal */
     uint64_t n_moved;
+    struct err homeless;                   /* the first thing that has no place to go back to; code 0: none */
     char parent[ROOTFS_DIFF_PATH_MAX + 1]; /* whose times were noted last */
     bool noted;                            /* parent is one */
 };
@@ -174,7 +175,7 @@ static int remove_created(const struct rootfs_undo *u, const char *path, struct 
     return parent < 0 ? err_copy(err, &e) : path_remove_tree(parent, base, err);
 }
 
-static int move_back(const struct rootfs_undo *u, const struct record *rec, const char *path, struct err *err) {
+static int move_back(struct rootfs_undo *u, const struct record *rec, const char *path, struct err *err) {
     const char *base;
     struct stat st;
     char name[24];
@@ -183,6 +184,11 @@ static int move_back(const struct rootfs_undo *u, const struct record *rec, cons
     if (u->aside < 0 || (fstatat(u->aside, name, &st, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT))
         return 0; /* it was not moved, or is back already */
     cleanup_fd int parent = open_parent(u, path, &base, &e);
+    if (parent == -ENOENT) { /* a container that ran has removed its directory */
+        if (!u->homeless.code)
+            err_set(&u->homeless, ENOENT, "/%s cannot go back, its directory is gone: it is in /%s", path, u->name);
+        return 0;
+    }
     if (parent < 0)
         return err_copy(err, &e);
     int r = rootfs_move_back(u->aside, name, parent, base, err);
@@ -245,7 +251,7 @@ static int read_record(const struct rootfs_undo *u, uint64_t end, struct record 
     return 0;
 }
 
-static int take_back(const struct rootfs_undo *u, const struct record *rec, const char *payload, struct err *err) {
+static int take_back(struct rootfs_undo *u, const struct record *rec, const char *payload, struct err *err) {
     switch ((enum kind)rec->kind) {
     case CREATED:
         return remove_created(u, payload, err);
@@ -264,15 +270,13 @@ static int take_back(const struct rootfs_undo *u, const struct record *rec, cons
 
 /* The directory goes, and last the journal; the root has the time that it had. */
 static int finish(struct rootfs_undo *u, const struct record *begun, struct err *err) {
+    int r = u->homeless.code ? 0 : path_remove_tree(u->root, u->name, err);
     u->aside = fd_close(u->aside);
-    int r = path_remove_tree(u->root, u->name, err);
-    if (r < 0)
-        return r;
-    if (begun && (r = set_back(u, begun, "", err)) < 0)
-        return r;
-    if (unlinkat(u->dirfd, ROOTFS_UNDO_JOURNAL, 0) < 0)
-        return err_errno(err, errno, "cannot remove " ROOTFS_UNDO_JOURNAL);
-    return 0;
+    if (r == 0 && begun)
+        r = set_back(u, begun, "", err);
+    if (r == 0 && unlinkat(u->dirfd, ROOTFS_UNDO_JOURNAL, 0) < 0)
+        r = err_errno(err, errno, "cannot remove " ROOTFS_UNDO_JOURNAL);
+    return r == 0 && u->homeless.code ? err_copy(err, &u->homeless) : r;
 }
 
 /* The first record alone: all that is left to be done is to remove the directory. */

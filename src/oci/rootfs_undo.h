@@ -43,11 +43,14 @@ int rootfs_undo_setting(struct rootfs_undo *u, const char *path, int fd, const c
 /* The changes stay. What they replaced is removed. */
 int rootfs_undo_keep(struct rootfs_undo *u, struct err *err);
 
-/* Takes all changes back. What could not be taken back stays in the journal for another attempt. */
+/* Takes all changes back. What failed stays in the journal for another attempt. -ENOENT: all is back but what has no
+ * place any more, because a container has removed the directory that it was in; that stays in the directory at the top
+ * of the root. */
 int rootfs_undo_back(struct rootfs_undo *u, struct err *err);
 
 /* Takes back (or removes what is left of) the changes of a process that was killed. Returns 1 if there were any, 0 if
- * not; -EBUSY when that process lives, -EINVAL when the journal is damaged or not a file of ours alone. */
+ * not; -EBUSY when that process lives, rootfs_undo_back()'s errors, -EINVAL when the journal is damaged or not a file
+ * of ours alone. */
 int rootfs_undo_recover(int dirfd, int root_fd, struct err *err);
 
 /* Closes it; changes that were neither kept nor taken back can still be recovered. Accepts NULL; returns NULL. */

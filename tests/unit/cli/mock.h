@@ -45,7 +45,7 @@ struct mock {
     struct ttrpc_server *server;
     const char *root, *id, *log;
     char *dir, *bundle, *rootfs;
-    bool nodump;
+    bool nodump, nostart, stall;
     struct process processes[PROCESSES_MAX]; /* [0] is the container's init */
     const char *status;
 };

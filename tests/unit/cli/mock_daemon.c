@@ -4,8 +4,9 @@
  * "guest" is this host and a container's process a child of this program. What it got is left in the bundle for the
  * tests to look at (update.json, checkpoint.txt, create.txt). A checkpoint is made of the fixtures' images; a restore
  * starts the spec's process. The annotation "mock" of the spec makes it misbehave: "die" (at Create), "fail" (Create
- * answers with an error), "hang" (Create is never answered), "nodump" (Checkpoint fails). This file has the calls but
- * those about snapshots and attaching (mock_snapshot.c); mock_process.c has the processes.
+ * answers with an error), "hang" (Create is never answered), "nostart" (Start fails), "stall" (nor is Start), "nodump"
+ * (Checkpoint fails). This file has the calls but those about snapshots and attaching (mock_snapshot.c); mock_process.c
+ * has the processes.
  */
 #include "mock.h"
 
@@ -74,6 +75,8 @@ static void handle_create(struct ttrpc_request *req, const ProtobufCMessage *msg
     m->bundle = strdup(in->bundle);
     m->rootfs = strdup(json_string_value(json_object_get(json_object_get(config, "root"), "path")));
     m->nodump = mode && strcmp(mode, "nodump") == 0;
+    m->nostart = mode && strcmp(mode, "nostart") == 0;
+    m->stall = mode && strcmp(mode, "stall") == 0;
     cleanup_free char *text = message_text(&o->base, in->checkpoint);
     mock_leave_text(m, "create.txt", text);
     struct process *p = process_add(m, "", json_incref(json_object_get(config, "process")), in->terminal, o->init_pid,
@@ -114,7 +117,11 @@ static void handle_start(struct ttrpc_request *req, const ProtobufCMessage *msg,
     struct err err = ERR_INIT;
     if (!p)
         return;
-    if (process_start(p, &err) < 0) {
+    if (m->stall)
+        return;
+    if (m->nostart)
+        err_set(&err, EIO, "the mock does not start it, as it was told");
+    if (err.code || process_start(p, &err) < 0) {
         ttrpc_fail(req, &err);
         return;
     }

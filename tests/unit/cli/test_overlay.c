@@ -98,7 +98,8 @@ static void round_trip(void **state) {
         mounted(LAYERS, known ? "again1" : "again0");
         cleanup_fd int root = open(known ? "again1" : "again0", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         assert_int_equal(lseek(out, 0, SEEK_SET), 0);
-        if (rootfs_diff_apply(out, root, NULL, &notes, &e) < 0 || rootfs_diff_delete(json, strlen(json), root, NULL, &e) < 0)
+        if (rootfs_diff_apply(out, root, NULL, &notes, &e) < 0 ||
+            rootfs_diff_delete(json, strlen(json), root, NULL, &e) < 0)
             fail_msg("%s", e.msg);
         assert_int_equal(notes.n, 0);
         shell(known ? "diff -r --no-dereference box again1" : "diff -r --no-dereference box again0");

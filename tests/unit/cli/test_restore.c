@@ -113,6 +113,189 @@ static void statistics_are_missing(void **state) {
         "c1");
 }
 
+/* Root file systems and archives that change them: T/root.d is the bundle's root, T/tmp is where it is unpacked. */
+
+static void shell(const struct program *p, const char *script) {
+    cleanup_free char *text = str_printf("cd %s && %s", p->dir->path, script);
+    int status = system(text); /* NOLINT: the scripts are below */
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+        fail_msg("%s: %d", script, status);
+}
+
+/* All that can be seen of it; malloc'd. */
+static char *looks(const struct program *p) {
+    shell(p, "(cd root.d && find . -printf '%p %y %m %U %G %s %T@ %l\\n' | LC_ALL=C sort && "
+             "find . -type f | LC_ALL=C sort | xargs -r cat) >looks");
+    return text_of(p, "looks");
+}
+
+/* T/ck.tar, whose rootfs-diff.tar is what the script makes in a directory, and more with tar's options. */
+static void make_archive(const struct program *p, const char *script, const char *options) {
+    cleanup_free char *text = str_printf("rm -rf change diff ck2.tar && mkdir change diff && (cd change && %s) && "
+                                         "tar -C change -cf diff/rootfs-diff.tar --transform 's,^[.]/,,' %s . && "
+                                         "echo '[\"/gone\"]' >diff/deleted.files && cp ck.tar ck2.tar && "
+                                         "tar -C diff -rf ck2.tar rootfs-diff.tar deleted.files",
+                                         script, options);
+    shell(p, text);
+}
+
+static void make_root(const struct program *p) {
+    make_checkpoints(p);
+    shell(p, "mkdir -p tmp root.d/etc root.d/gone/x && echo one >root.d/etc/one && echo x >root.d/gone/x/y && "
+             "touch -d '2001-02-03 04:05:06.789' root.d/gone root.d/etc root.d");
+    cleanup_free char *tmp = tmpdir_path(p->dir, "tmp");
+    assert_int_equal(setenv("TMPDIR", tmp, 1), 0);
+}
+
+/* A bundle on T/root.d. */
+static char *bundle_on_root(const struct program *p, const char *name, const char *mode, const char *script) {
+    char *b = program_bundle(p, name, false, mode, script);
+    cleanup_free char *edit =
+        str_printf("sed -i 's,\"%s/rootfs\",\"%s/root.d\",' %s/config.json", p->dir->path, p->dir->path, name);
+    shell(p, edit);
+    return b;
+}
+
+static void assert_untouched(const struct program *p, const char *before, const char *bundle) {
+    cleanup_free char *after = looks(p);
+    cleanup_free char *journal = str_printf("%s/.stasis-restore", bundle);
+    assert_string_equal(after, before);
+    assert_false(is_there(p, journal));
+    shell(p, "test -z \"$(ls -A tmp)\""); /* nor is anything of the archive left */
+}
+
+#define GOOD "mkdir etc && echo changed >etc/one && echo new >new && echo two >etc/two"
+#define FIFTY "for i in $(seq 50); do echo $i >f$i; done"
+
+static void changes_the_root(void **state) {
+    const struct program *p = *state;
+    make_root(p);
+    make_archive(p, GOOD, "");
+    cleanup_free char *b = bundle_on_root(p, "r", NULL, "exit 5");
+    cleanup_free char *archive = tmpdir_path(p->dir, "ck2.tar");
+    RUN(p, NULL, 5, "", NULL, "restore", "-b", b, "--import", archive, "c1");
+    cleanup_free char *one = text_of(p, "root.d/etc/one"), *new = text_of(p, "root.d/new");
+    assert_string_equal(one, "changed\n");
+    assert_string_equal(new, "new\n");
+    assert_false(is_there(p, "root.d/gone"));
+    assert_false(is_there(p, "r/.stasis-restore"));
+    shell(p, "test -z \"$(ls -A tmp)\" && test -z \"$(ls -d root.d/.stasis* 2>/dev/null)\"");
+    assert_int_equal(unsetenv("TMPDIR"), 0);
+}
+
+/* Whatever is wrong: the root is what it was. */
+static void a_root_is_changed_by_a_restore_that_succeeds_only(void **state) {
+    const struct program *p = *state;
+    make_root(p);
+    cleanup_free char *archive = tmpdir_path(p->dir, "ck2.tar");
+    cleanup_free char *before = looks(p);
+    static const struct {
+        const char *mode, *change, *options, *id, *message;
+    } cases[] = {
+        {NULL, GOOD, "", "in/valid", "invalid"},
+        {NULL, FIFTY, "--transform 's,^f50$,../x,'", "c1", "its name leads out of the archive"},
+        {NULL, FIFTY " && mknod z c 1 3", "", "c1", "a device is not allowed"},
+        {NULL, GOOD " && mkdir sub && ln -s etc sub/l", "--transform 's,^sub/l$,sub/.wh.,'", "c1",
+         "a whiteout of nothing"},
+        {"fail", GOOD, "", "c1", "the mock fails"},
+        {"die", GOOD, "", "c1", "the sandbox daemon of c1 died"},
+        {"nostart", GOOD, "", "c1", "the mock does not start it"},
+        /* Only the root shows that: etc is a directory there, etc/one is none. */
+        {NULL, "mkdir -p etc/one && echo x >etc/two && echo x >etc/one/x", "--no-recursion etc/two etc/one/x", "c1",
+         "cannot bring the root file system"},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        make_archive(p, cases[i].change, cases[i].options);
+        cleanup_free char *b = bundle_on_root(p, "r", cases[i].mode, SLEEPS);
+        RUN(p, NULL, 1, "", cases[i].message, "restore", "-d", "-b", b, "--import", archive, cases[i].id);
+        assert_untouched(p, before, "r");
+        assert_false(is_there(p, "root/c1"));
+    }
+    /* deleted.files is looked at first as well. */
+    make_archive(p, GOOD, "");
+    shell(p, "echo '[\"/gone\", \"/../x\"]' >diff/deleted.files && cp ck.tar ck2.tar && "
+             "tar -C diff -rf ck2.tar rootfs-diff.tar deleted.files");
+    cleanup_free char *b = bundle_on_root(p, "r", NULL, SLEEPS);
+    RUN(p, NULL, 1, "", "is no path below the root", "restore", "-d", "-b", b, "--import", archive, "c1");
+    assert_untouched(p, before, "r");
+    /* And a configuration that cannot be used. */
+    make_archive(p, GOOD, "");
+    shell(p, "echo '{}' >r/config.json");
+    RUN(p, NULL, 1, "", "restore failed: ", "restore", "-d", "-b", b, "--import", archive, "c1");
+    assert_untouched(p, before, "r");
+    assert_int_equal(unsetenv("TMPDIR"), 0);
+}
+
+static void a_root_in_use_is_left_alone(void **state) {
+    const struct program *p = *state;
+    make_root(p);
+    make_archive(p, GOOD, "");
+    cleanup_free char *archive = tmpdir_path(p->dir, "ck2.tar");
+    cleanup_free char *before = looks(p);
+    cleanup_free char *b = bundle_on_root(p, "r", NULL, SLEEPS);
+    RUN(p, NULL, 0, "", NULL, "run", "-d", "-b", b, "c1");
+    RUN(p, NULL, 1, "", "container with given ID already exists", "restore", "-d", "-b", b, "--import", archive, "c1");
+    assert_untouched(p, before, "r");
+    RUN(p, NULL, 1, "", "container c1 has ", "restore", "-d", "-b", b, "--import", archive, "c2");
+    assert_untouched(p, before, "r");
+    assert_true(STATUS_IS(p, "c1", "running"));
+    /* An archive that changes nothing there may be restored beside it. */
+    cleanup_free char *plain = tmpdir_path(p->dir, "ck.tar");
+    RUN(p, NULL, 0, "", NULL, "restore", "-d", "-b", b, "--import", plain, "c2");
+    RUN(p, NULL, 0, "", NULL, "delete", "-f", "c2");
+    remove_container(p);
+    assert_int_equal(unsetenv("TMPDIR"), 0);
+}
+
+static void setuid_files_are_for_a_root_that_nobody_else_reaches(void **state) {
+    const struct program *p = *state;
+    struct stat st;
+    make_root(p);
+    cleanup_free char *archive = tmpdir_path(p->dir, "ck2.tar");
+    cleanup_free char *before = looks(p);
+    cleanup_free char *b = bundle_on_root(p, "r", NULL, "exit 0");
+    static const char *const scripts[] = {
+        "echo x >tool && chmod 4755 tool",
+        "echo x >tool && chmod 2755 tool",
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(scripts); i++) {
+        make_archive(p, scripts[i], "");
+        assert_int_equal(chmod(p->dir->path, 0755), 0);
+        RUN(p, NULL, 1, "", "it has a setuid, setgid or privileged file, /tool", "restore", "-b", b, "--import",
+            archive, "c1");
+        assert_untouched(p, before, "r");
+    }
+    assert_int_equal(chmod(p->dir->path, 0700), 0);
+    RUN(p, NULL, 0, "", NULL, "restore", "-b", b, "--import", archive, "c1");
+    assert_int_equal(fstatat(p->dir->fd, "root.d/tool", &st, 0), 0);
+    assert_int_equal(st.st_mode & 07777, 02755);
+    assert_int_equal(unsetenv("TMPDIR"), 0);
+}
+
+/* Killed while the root was changed: said by other commands, taken back by the next restore. */
+static void a_killed_restore_is_taken_back_by_the_next(void **state) {
+    const struct program *p = *state;
+    make_root(p);
+    make_archive(p, GOOD, "");
+    cleanup_free char *archive = tmpdir_path(p->dir, "ck2.tar");
+    cleanup_free char *before = looks(p);
+    cleanup_free char *b = bundle_on_root(p, "r", "stall", SLEEPS);
+    pid_t pid = program_spawn(p, (int[]){-1, -1, -1}, "restore", "-d", "-b", b, "--import", archive, "c1", NULL);
+    WAIT_FOR(is_there(p, "root.d/etc/two"));
+    shell(p, "test $(stat -c %a root.d/.stasis-restore.*) = 700 && test $(stat -c %a r/.stasis-restore) = 600");
+    kill(pid, SIGKILL);
+    (void)program_wait(pid);
+    remove_container(p);
+    shell(p, "rm -r tmp && mkdir tmp"); /* what it had unpacked */
+    assert_true(is_there(p, "root.d/etc/two"));
+    cleanup_free char *plain = bundle_on_root(p, "r", NULL, "exit 0");
+    RUN(p, NULL, 0, "", "a restore of the bundle was killed", "run", "-b", b, "c1");
+    cleanup_free char *fails = bundle_on_root(p, "r", "nostart", "exit 0");
+    RUN(p, NULL, 1, "", "that is taken back", "restore", "-b", fails, "--import", archive, "c1");
+    assert_untouched(p, before, "r");
+    assert_int_equal(unsetenv("TMPDIR"), 0);
+}
+
 int main(void) {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, program_setup, program_teardown)
     const struct CMUnitTest tests[] = {
@@ -123,6 +306,11 @@ int main(void) {
         TEST(imports),
         TEST(refuses),
         TEST(statistics_are_missing),
+        TEST(changes_the_root),
+        TEST(a_root_is_changed_by_a_restore_that_succeeds_only),
+        TEST(a_root_in_use_is_left_alone),
+        TEST(setuid_files_are_for_a_root_that_nobody_else_reaches),
+        TEST(a_killed_restore_is_taken_back_by_the_next),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
