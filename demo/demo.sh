@@ -112,8 +112,9 @@ run checkpoint --export "$archive" redis
 printf '   %s: %s\n' "$archive" "$(du -h "$archive" | cut -f 1)"
 took
 
-say "7. Destroy the VM"
-gone redis
+say "7. The VM is gone with it"
+run list
+[ -z "$("$stasis" --config "$config" --root "$root" list -q)" ]
 took
 
 say "8. See what the archive holds"

@@ -148,6 +148,8 @@ static int remove_tree(struct removal *rm, int dirfd, const char *name, unsigned
 
     cleanup_fd int fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     struct stat st;
+    if (fd < 0 && errno == ENOENT)
+        return 0; /* another process removes the same */
     if (fd < 0 || fstat(fd, &st) < 0)
         return err_errno(err, errno, "cannot remove %s", name);
     if (st.st_dev != rm->dev)

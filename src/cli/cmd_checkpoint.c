@@ -7,6 +7,7 @@
 #include "base/path.h"
 #include "cli/checkpoint_archive.h"
 #include "cli/criu_flags.h"
+#include "cli/delete.h"
 #include "cli/inspect.h"
 #include "cli/lookup.h"
 #include "cli/progress.h"
@@ -167,6 +168,13 @@ static int dump_to_archive(struct job *j, struct err *err) {
     return r;
 }
 
+/* As runc's: with its checkpoint the container is gone, so that its id is free for a restore. */
+static void remove_container(struct job *j) {
+    struct err problem = ERR_INIT;
+    if (delete_ended(&j->l, &j->s, j->id, &problem) < 0)
+        log_warn("container %s has its checkpoint, but cannot be deleted: %s", j->id, problem.msg);
+}
+
 static int run(struct cli *cli, const void *values, int n_args, char **args, struct err *err) {
     const struct options *o = values;
     if (n_args == 2 && strcmp(args[0], "inspect") == 0)
@@ -179,6 +187,7 @@ static int run(struct cli *cli, const void *values, int n_args, char **args, str
         r = prepare(&j, cli, err);
     if (r == 0)
         r = j.archive ? dump_to_archive(&j, err) : dump(&j, o->leave_running || o->pre_dump, err);
+    bool ended = r == 0 && !o->leave_running && !o->pre_dump;
     if (r == 0 && o->criu.print_stats)
         r = criu_flags_print_stats(j.work, false, err);
     if (r < 0 && j.s.cancelled) {
@@ -186,6 +195,8 @@ static int run(struct cli *cli, const void *values, int n_args, char **args, str
         r = 128 + j.s.cancelled;
     }
     checkpoint_archive_free(j.archive); /* before the connection ends, and with it the daemon's hold */
+    if (ended)
+        remove_container(&j);
     session_close(&j.s);
     lookup_clear(&j.l);
     free(j.images);
@@ -198,8 +209,9 @@ const struct cli_command command_checkpoint = {
     .arguments = "<container-id> | inspect <file-or-directory>",
     .summary = "checkpoint a running container",
     .description = "The checkpoint command saves the state of the container's processes: in a directory\n"
-                   "(--image-path), or in an archive (--export). The container ends, unless --leave-running\n"
-                   "is given; until its checkpoint is on the disk it can go on, and does if anything fails.\n"
+                   "(--image-path), or in an archive (--export). The container ends and is deleted, unless\n"
+                   "--leave-running is given; until its checkpoint is on the disk it can go on, and does if\n"
+                   "anything fails.\n"
                    "\"checkpoint inspect\" shows what a checkpoint holds.",
     .options = {rows, ARRAY_SIZE(rows)},
     .values_size = sizeof(struct options),

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/delete.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/log.h"
-#include "cli/lookup.h"
 #include "cli/task.h"
 #include "cli/teardown.h"
 #include "snapshot/store.h"
@@ -98,4 +99,21 @@ int delete_container(const struct cli *cli, const char *id, bool force, struct e
     if (r < 0 && s.closed) /* it died under our hands */
         r = delete_dead(cli, &l, err);
     return r;
+}
+
+/* Its socket is where containerd looks for it. */
+static bool is_containerds(const struct lookup *l) {
+    struct stat st;
+    return fstatat(l->dir.fd, "api.sock", &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(st.st_mode);
+}
+
+int delete_ended(struct lookup *l, struct session *s, const char *id, struct err *err) {
+    struct err e = ERR_INIT;
+    if (is_containerds(l))
+        return 0;
+    l->container->status = "stopped"; /* by now, whatever it was when it was looked up */
+    int r = delete_live(l, s, id, true, &e);
+    if (r < 0 && s->closed) /* a `run` in the foreground has ended it, or it died */
+        return teardown_sandbox(&l->dir, s, l->state.daemon_pid, l->state.daemon_start, err);
+    return r < 0 ? err_copy(err, &e) : 0;
 }

@@ -6,6 +6,11 @@
 
 #include "base/err.h"
 #include "cli/cli.h"
+#include "cli/lookup.h"
 
 /* force: whatever its state is, and it is no error if there is none. -EBUSY (running, without force), -ENOENT. */
 int delete_container(const struct cli *cli, const char *id, bool force, struct err *err);
+
+/* Removes the container that was looked up, which has ended; s is a connection to its daemon. No error if another was
+ * faster. What belongs to containerd is left to it. */
+int delete_ended(struct lookup *l, struct session *s, const char *id, struct err *err);

@@ -263,7 +263,10 @@ static void remove_ended(struct launch *l) {
     struct err problem = ERR_INIT;
     if (l->options->keep)
         return;
-    if (!l->sandbox.session.closed && task_delete(&l->sandbox.session, l->id, "", NULL, &problem) < 0)
+    struct session *s = &l->sandbox.session;
+    int r = s->closed ? 0 : task_delete(s, l->id, "", NULL, &problem);
+    /* A `checkpoint` may have been faster. */
+    if (r < 0 && r != -ENOENT && !s->closed)
         log_warn("cannot delete container %s: %s", l->id, problem.msg);
     tear_down(l);
 }

@@ -12,7 +12,7 @@ setup_file() {
     wait_until 60 counted 5
     mkdir "$T/images" "$T/files"
     stasis checkpoint --image-path "$T/images/d" --work-path "$T/work" d
-    stasis delete d
+    [ ! -e "$R/d" ]
     cp -a "$T/d"/rootfs/n* "$T/files/"
     printf '%s\n' '[checkpoint]' 'timeout = 60' >"$T/conf"
 }

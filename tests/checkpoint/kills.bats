@@ -83,7 +83,7 @@ no_part() {
 # over : the VM is cleanly dead, `delete` leaves nothing.
 over() {
     if [ -z "$KILLED" ]; then
-        stasis delete --force c
+        stasis delete --force c # a checkpoint may have done so
     elif [ -e "$R/c" ]; then
         wait_until 20 status_is c stopped
         stasis delete c

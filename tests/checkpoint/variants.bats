@@ -169,7 +169,7 @@ try() {
     }
     shows "checkpointing $N" checkpoint --leave-running --image-path "$T/images/$N" "$N"
     shows "writing $at" checkpoint --export "$at" "$N"
-    stasis delete "$N"
+    gone "$N"
     stasis checkpoint inspect "$at" | grep -q '^restorable    yes$'
 }
 

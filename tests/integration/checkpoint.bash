@@ -71,10 +71,8 @@ restore() {
     }
 }
 
-# The container has ended with its checkpoint, and its VM goes.
+# The container has ended with its checkpoint, and is deleted with its VM.
 gone() {
-    status_is "$1" stopped
-    stasis delete "$1"
     [ ! -e "$R/$1" ]
 }
 

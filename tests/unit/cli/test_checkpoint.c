@@ -71,8 +71,7 @@ static void defaults_of_paths(void **state) {
     RUN(p, NULL, 0, "", NULL, "checkpoint", "c1");
     assert_told(p, "b/checkpoint.txt", "path=T/checkpoint\nwork_path=T/root/c1/criu.work/c1\n");
     assert_true(is_there(p, "checkpoint/inventory.img"));
-    WAIT_FOR(STATUS_IS(p, "c1", "stopped"));
-    remove_container(p);
+    assert_false(is_there(p, "root/c1")); /* and is deleted, as runc does it */
     /* Relative ones, with a slash at the end and through a link: what the daemon gets is absolute and normal. */
     run_container(p, NULL);
     assert_int_equal(mkdirat(p->dir->fd, "real", 0755), 0);
@@ -179,9 +178,8 @@ static void exports(void **state) {
     RUN(p, NULL, 0, "", "the container's root", "checkpoint", "--export", last, "c1");
     cleanup_free char *told = text_of(p, "b/checkpoint.txt");
     assert_non_null(strstr(told, "leave_running=true"));
-    WAIT_FOR(STATUS_IS(p, "c1", "stopped"));
     assert_true(is_there(p, "last.tar"));
-    remove_container(p);
+    assert_false(is_there(p, "root/c1"));
 }
 
 /* The archive cannot be written: the container goes on. */
@@ -193,6 +191,50 @@ static void export_to_a_taken_name(void **state) {
     RUN(p, NULL, 1, "", archive, "checkpoint", "--export", archive, "c1");
     assert_true(STATUS_IS(p, "c1", "running"));
     assert_int_equal(count_named(p, "stasis-export"), 0);
+    remove_container(p);
+}
+
+/* Its id is free at once; whoever waited for it sees it killed. */
+static void deletes_the_container(void **state) {
+    const struct program *p = *state;
+    cleanup_free char *b = program_bundle(p, "b", false, NULL, SLEEPS);
+    cleanup_free char *images = tmpdir_path(p->dir, "ck");
+    for (unsigned i = 0; i < 3; i++) {
+        cleanup_fd int err = program_file(p, "run.err");
+        pid_t run = program_spawn(p, (int[]){-1, -1, err}, "run", "-b", b, "c1", NULL);
+        WAIT_FOR(STATUS_IS(p, "c1", "running"));
+        RUN(p, NULL, 0, "", NULL, "checkpoint", "--image-path", images, "c1");
+        assert_int_equal(program_wait(run), 128 + SIGKILL);
+        cleanup_free char *said = program_read(err);
+        assert_string_equal(said, "");
+        assert_false(is_there(p, "root/c1"));
+    }
+    /* The monitor of a detached one is a child of this test. */
+    RUN(p, NULL, 0, "", NULL, "run", "-d", "-b", b, "c1");
+    pid_t monitor = 0;
+    assert_string_equal(program_status(p, "c1", &monitor, NULL), "running");
+    RUN(p, NULL, 0, "", NULL, "checkpoint", "--image-path", images, "c1");
+    assert_int_equal(program_wait(monitor), 128 + SIGKILL);
+    assert_false(is_there(p, "root/c1"));
+    RUN(p, NULL, 0, "", NULL, "restore", "-d", "-b", b, "--image-path", images, "c1");
+    /* What goes on stays. */
+    RUN(p, NULL, 0, "", NULL, "checkpoint", "--image-path", images, "--pre-dump", "c1");
+    RUN(p, NULL, 0, "", NULL, "checkpoint", "--image-path", images, "--leave-running", "c1");
+    assert_true(STATUS_IS(p, "c1", "running"));
+    /* Statistics are read before their directory goes. */
+    RUN(p, NULL, 0, NULL, NULL, "checkpoint", "--image-path", images, "--print-stats", "c1");
+    assert_false(is_there(p, "root/c1"));
+}
+
+/* containerd deletes what is its own. */
+static void leaves_a_task_of_containerd(void **state) {
+    const struct program *p = *state;
+    cleanup_free char *images = tmpdir_path(p->dir, "ck");
+    run_container(p, NULL);
+    assert_int_equal(renameat(p->dir->fd, "root/c1/api.sock", p->dir->fd, "its.sock"), 0);
+    assert_int_equal(symlinkat("../../its.sock", p->dir->fd, "root/c1/api.sock"), 0);
+    RUN(p, NULL, 0, "", NULL, "checkpoint", "--image-path", images, "c1");
+    WAIT_FOR(STATUS_IS(p, "c1", "stopped"));
     remove_container(p);
 }
 
@@ -208,6 +250,8 @@ int main(void) {
         TEST(tells_of_a_failure),
         TEST(exports),
         TEST(export_to_a_taken_name),
+        TEST(deletes_the_container),
+        TEST(leaves_a_task_of_containerd),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
