@@ -7,6 +7,7 @@
 #include "agent/cgroup.h"
 #include "agent/criu_job.h"
 #include "agent/criu_left.h"
+#include "agent/mount_points.h"
 #include "base/fault.h"
 #include "base/fd.h"
 #include "base/log.h"
@@ -105,6 +106,8 @@ static int prepare(struct restore *k, struct agent *a, const struct restore_requ
     r |= strv_addf(&k->job.argv, "--bundle=%s/%s", a->bundle_dir, req->container.id);
     if (r)
         return err_set(err, ENOMEM, "out of memory");
+    if ((r = mount_points_make(a->share_dir, req->container.spec, req->container.len, err)) < 0)
+        return r;
     return container_new(a, &req->container, CONTAINER_RESTORING, &k->c, err);
 }
 
