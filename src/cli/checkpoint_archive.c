@@ -44,7 +44,10 @@ int checkpoint_archive_begin(const char *path, struct checkpoint_archive **ret, 
     if (!a)
         return err_set(err, ENOMEM, "out of memory");
     const char *slash = strrchr(path, '/');
+    struct stat st;
     int r = archive_compression_of(path, &a->compression, err);
+    if (r == 0 && lstat(path, &st) == 0 && !S_ISREG(st.st_mode))
+        r = err_set(err, EEXIST, "--export %s: it is there and is no regular file", path);
     a->path = strdup(path);
     a->dir = str_printf("%.*s.stasis-export.XXXXXX", slash ? (int)(slash + 1 - path) : 0, path);
     if (r == 0 && (!a->path || !a->dir))
@@ -83,13 +86,13 @@ struct checkpoint_archive *checkpoint_archive_free(struct checkpoint_archive *a)
 
 /* All lower directories as one; -1 if they are not to be had: then only the names of what was deleted below a directory
  * that was replaced are missing. */
-static int open_lower(const struct checkpoint_archive *a, const struct overlay *o, const char *rootfs) {
+static int open_lower(const struct checkpoint_archive *a, const struct overlay *o, const char *rootfs, bool quiet) {
     struct err why = ERR_INIT;
     cleanup_free char *dir = path_join(a->dir, "lower");
-    int fd = !dir                   ? err_set(&why, ENOMEM, "out of memory")
-             : mkdir(dir, 0700) < 0 ? err_errno(&why, errno, "cannot make %s", dir)
-                                    : overlay_open_lower(o, dir, &why);
-    if (fd >= 0)
+    int fd = !dir                                      ? err_set(&why, ENOMEM, "out of memory")
+             : mkdir(dir, 0700) < 0 && errno != EEXIST ? err_errno(&why, errno, "cannot make %s", dir)
+                                                       : overlay_open_lower(o, dir, &why);
+    if (fd >= 0 || quiet)
         return fd;
     log_warn("the overlay %s: %s: what was deleted in directories that were replaced is marked as in layers of images; "
              "Podman and CRI-O do not understand that",
@@ -97,32 +100,45 @@ static int open_lower(const struct checkpoint_archive *a, const struct overlay *
     return -1;
 }
 
+/* Opens what the difference is made of. 0: the root is no overlay. */
+static int open_source(const struct checkpoint_archive *a, const char *rootfs, bool quiet,
+                       struct rootfs_diff_source *ret, struct err *err) {
+    cleanup_overlay struct overlay o = {0};
+    int r = overlay_find(rootfs, &o, err);
+    if (r < 0 || !o.upper)
+        return r;
+    ret->upper_fd = open_dir(o.upper, err);
+    if (ret->upper_fd < 0)
+        return ret->upper_fd;
+    ret->lower_fd = open_lower(a, &o, rootfs, quiet);
+    return 1;
+}
+
+static void close_source(struct rootfs_diff_source *src) {
+    fd_close(src->upper_fd);
+    fd_close(src->lower_fd);
+}
+
 static int add_rootfs_diff(const struct checkpoint_archive *a, struct archive_writer *w, const char *rootfs,
                            struct err *err) {
-    cleanup_overlay struct overlay o = {0};
+    struct rootfs_diff_source src = {.upper_fd = -1, .lower_fd = -1};
     cleanup_strv struct strv notes = {0};
-    int r = overlay_find(rootfs, &o, err);
-    if (r < 0)
-        return r;
-    if (!o.upper) {
+    int r = open_source(a, rootfs, false, &src, err);
+    if (r == 0)
         log_warn(
             "the container's root %s is no overlay: what it changed there is not in the archive, restore it with the "
             "same root",
             rootfs);
-        return 0;
-    }
-    cleanup_fd int upper = open_dir(o.upper, err);
-    if (upper < 0)
-        return upper;
-    cleanup_fd int lower = open_lower(a, &o, rootfs);
-    struct rootfs_diff_source src = {.upper_fd = upper, .lower_fd = lower};
-    r = archive_add_rootfs_diff(w, &src, &notes, err);
+    else if (r > 0)
+        r = archive_add_rootfs_diff(w, &src, &notes, err);
+    close_source(&src);
     log_notes("root file system", &notes);
     return r;
 }
 
-static int add_config(struct archive_writer *w, const struct oci_container_state *c, const char *image,
-                      struct err *err) {
+/* The texts of config.dump and spec.dump; malloc'd. */
+static int make_config(const struct oci_container_state *c, const char *image, char **ret_config, char **ret_spec,
+                       struct err *err) {
     cleanup_archive_config struct archive_config config = {
         .id = strdup(c->id),
         .runtime = strdup("stasis"),
@@ -153,8 +169,18 @@ static int add_config(struct archive_writer *w, const struct oci_container_state
     cleanup_free char *text = archive_config_text(&config);
     if (!text || !dump)
         return err_set(err, ENOMEM, "out of memory");
-    r = archive_add_text(w, ARCHIVE_CONFIG, text, strlen(text), err);
-    return r < 0 ? r : archive_add_text(w, ARCHIVE_SPEC, dump, strlen(dump), err);
+    *ret_config = TAKE_PTR(text);
+    *ret_spec = TAKE_PTR(dump);
+    return 0;
+}
+
+static int add_config(struct archive_writer *w, const struct oci_container_state *c, const char *image,
+                      struct err *err) {
+    cleanup_free char *config = NULL, *spec = NULL;
+    int r = make_config(c, image, &config, &spec, err);
+    if (r == 0)
+        r = archive_add_text(w, ARCHIVE_CONFIG, config, strlen(config), err);
+    return r < 0 ? r : archive_add_text(w, ARCHIVE_SPEC, spec, strlen(spec), err);
 }
 
 /* A log that is not there is no failure. */
@@ -162,6 +188,37 @@ static int add_log(struct archive_writer *w, int work, const char *name, struct 
     struct err e = ERR_INIT;
     int r = archive_add_file(w, name, work, name, &e);
     return r < 0 && r != -ENOENT ? err_copy(err, &e) : 0;
+}
+
+static int drop_bytes(void *userdata, const void *data, size_t len, struct err *err) {
+    (void)userdata;
+    (void)data;
+    (void)len;
+    (void)err;
+    return 0;
+}
+
+/* As it will be read for the archive, but for the contents of files. */
+static int check_rootfs_diff(const struct checkpoint_archive *a, const char *rootfs, struct err *err) {
+    struct rootfs_diff_source src = {.upper_fd = -1, .lower_fd = -1};
+    cleanup_strv struct strv deleted = {0};
+    cleanup_free char *json = NULL;
+    int r = open_source(a, rootfs, true, &src, err);
+    if (r > 0)
+        r = rootfs_diff_write(&src, true, drop_bytes, NULL, &deleted, NULL, err);
+    if (r == 0)
+        r = rootfs_diff_deleted_json(&deleted, &json, err);
+    close_source(&src);
+    return r;
+}
+
+int checkpoint_archive_check(const struct checkpoint_archive *a, const struct oci_container_state *c, const char *image,
+                             struct err *err) {
+    cleanup_free char *config = NULL, *spec = NULL;
+    int r = make_config(c, image, &config, &spec, err);
+    if (r == 0)
+        r = check_rootfs_diff(a, c->rootfs, err);
+    return r < 0 ? err_wrap(err, "cannot export the checkpoint to %s", a->path) : 0;
 }
 
 int checkpoint_archive_finish(struct checkpoint_archive *a, const struct oci_container_state *c, const char *image,

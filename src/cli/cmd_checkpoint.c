@@ -153,7 +153,9 @@ static int dump_to_archive(struct job *j, struct err *err) {
     if (r < 0)
         return r;
     cleanup_free char *what = str_printf("writing %s", j->o->export);
-    r = dump(j, true, err);
+    r = checkpoint_archive_check(j->archive, j->l.container, j->o->rootfs_image, err);
+    if (r == 0)
+        r = dump(j, true, err);
     if (r == 0 && j->s.cancelled)
         r = err_set(err, EINTR, "interrupted by SIG%s", sigabbrev_np(j->s.cancelled));
     if (r == 0)

@@ -20,7 +20,7 @@ struct options {
 static const struct option_row rows[] = {
     OPTION(OPTION_TEXT, struct options, name, "name", 0, "the snapshot's name here (default: the one it had)"),
     OPTION(OPTION_TEXT, struct options, max_size, "max-size", 0,
-           "refuse an archive that unpacks to more, memory that is not used counted (default: 256G)"),
+           "refuse an archive with more data in it; the memory counts whole (default: 256G)"),
     OPTION(OPTION_UINT, struct options, max_entries, "max-entries", 0,
            "refuse an archive with more entries (default: 4194304)"),
     OPTION(OPTION_FLAG, struct options, allow_devices, "allow-devices", 0, "make device nodes that are in its roots"),
@@ -58,14 +58,15 @@ static int open_file(const char *file, struct err *err) {
 }
 
 /* Before much is unpacked; that nobody else took the name meanwhile, the commit sees. */
-static int check_name(const struct store *store, const char *name, struct err *err) {
+static int check_name(void *userdata, const char *name, struct err *err) {
+    const struct store *store = userdata;
     struct stat st;
     if (fstatat(store->fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0)
         return err_set(err, EEXIST, "there is a snapshot %s already: remove it first, or choose another --name", name);
     return 0;
 }
 
-static int unpack(const struct job *j, const struct store *store, int fd, struct err *err) {
+static int unpack(const struct job *j, struct store *store, int fd, struct err *err) {
     cleanup_free char *tmp = NULL, *name = NULL;
     cleanup_fd int dirfd = -1;
     char provisional[32];
@@ -74,10 +75,11 @@ static int unpack(const struct job *j, const struct store *store, int fd, struct
     int r = store_begin(store, provisional, &dirfd, &tmp, err);
     if (r < 0)
         return r;
-    r = snapshot_import(fd, strcmp(j->file, "-") == 0 ? "stdin" : j->file, dirfd, &j->import,
+    struct snapshot_import options = j->import;
+    options.check_name = check_name;
+    options.userdata = store;
+    r = snapshot_import(fd, strcmp(j->file, "-") == 0 ? "stdin" : j->file, dirfd, &options,
                         cpus > 0 ? (unsigned)cpus : 1, &name, err);
-    if (r == 0)
-        r = check_name(store, name, err);
     if (r == 0)
         r = store_commit(store, tmp, name, true, err);
     if (r < 0) {

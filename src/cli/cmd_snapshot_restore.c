@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <fcntl.h>
 #include <string.h>
 
+#include "base/fd.h"
 #include "base/log.h"
 #include "cli/attend.h"
 #include "cli/cmd_snapshot.h"
@@ -48,6 +50,12 @@ static int check(const struct options *o, struct snapshot_restore *restore, stru
     return attend_check(&o->attend, err);
 }
 
+/* Before anything is replaced: that the log can be written. */
+static int check_log(const char *path, struct err *err) {
+    cleanup_fd int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600);
+    return fd < 0 ? err_errno(err, errno, "cannot open the log %s", path) : 0;
+}
+
 static int stay(const struct cli *cli, const struct options *o, const char *id, struct err *err) {
     bool detached = false;
     struct err problem = ERR_INIT;
@@ -65,6 +73,8 @@ static int run(struct cli *cli, const void *values, int n_args, char **args, str
     struct restored restored = {0};
     char took[SIZE_TEXT_MAX];
     int r = check(o, &restore, err);
+    if (r == 0 && o->log)
+        r = check_log(o->log, err);
     if (r == 0)
         r = snapshot_restore(cli, &restore, &restored, err);
     if (r == 0 && o->log) {

@@ -36,10 +36,13 @@
 int snapshot_export(struct snapshot *s, struct archive_writer *w, struct err *err);
 
 struct snapshot_import {
-    uint64_t bytes_max;   /* of all files in it, holes counted; 0: SNAPSHOT_BYTES_MAX */
+    uint64_t bytes_max;   /* of all files in it, without holes but those of the memory; 0: SNAPSHOT_BYTES_MAX */
     uint32_t entries_max; /* 0: SNAPSHOT_ENTRIES_MAX */
     bool allow_devices;   /* device nodes in roots are made; else refused, but for whiteouts */
     const char *rename;   /* NULL: it keeps its name */
+    /* Refuses a name before much is unpacked; NULL: any is right. */
+    int (*check_name)(void *userdata, const char *name, struct err *err);
+    void *userdata;
 };
 
 /* Unpacks the archive that is read from fd into dirfd, an empty directory of ours, and verifies it with `processes`

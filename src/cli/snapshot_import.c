@@ -15,7 +15,9 @@
 
 struct import {
     const char *file;
+    const struct snapshot_import *o;
     struct archive_tar *tar;
+    uint64_t bytes_max;
     int dirfd;
     struct manifest manifest;
     struct snapshot_unpack roots;
@@ -27,6 +29,10 @@ static int save(const struct import *x, const char *name, struct archive_entry *
     if ((uint64_t)archive_entry_size(e) != size)
         return archive_tar_error(x->tar, EINVAL, err, "it has %lld bytes, the manifest says %llu",
                                  (long long)archive_entry_size(e), (unsigned long long)size);
+    /* Its holes are hashed as zeros are. */
+    if (size > x->bytes_max)
+        return archive_tar_error(x->tar, EFBIG, err, "it has %llu bytes, more than %llu", (unsigned long long)size,
+                                 (unsigned long long)x->bytes_max);
     cleanup_fd int fd = openat(x->dirfd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, MEMBER_MODE);
     if (fd < 0 && errno == EEXIST)
         return archive_tar_error(x->tar, EINVAL, err, "it comes twice");
@@ -67,7 +73,11 @@ static int take_manifest(struct import *x, struct err *err) {
     r = save(x, MANIFEST_FILE, e, (uint64_t)archive_entry_size(e), err);
     if (r == 0 && (r = manifest_read(x->dirfd, &x->manifest, err)) < 0)
         return err_wrap(err, "%s", x->file);
-    return r < 0 ? r : check_manifest(x, err);
+    if (r == 0)
+        r = check_manifest(x, err);
+    if (r == 0 && x->o->check_name)
+        r = x->o->check_name(x->o->userdata, x->o->rename ? x->o->rename : x->manifest.name, err);
+    return r;
 }
 
 static int take_entry(struct import *x, struct archive_entry *e, struct err *err) {
@@ -133,7 +143,11 @@ int snapshot_import(int fd, const char *file, int dirfd, const struct snapshot_i
     cleanup_archive_tar struct archive_tar *tar = NULL;
     const struct archive_limits limits = {.bytes_max = o->bytes_max ? o->bytes_max : SNAPSHOT_BYTES_MAX,
                                           .entries_max = o->entries_max ? o->entries_max : SNAPSHOT_ENTRIES_MAX};
-    struct import x = {.file = file, .dirfd = dirfd, .roots = {.roots_fd = -1, .sockets_fd = -1}};
+    struct import x = {.file = file,
+                       .o = o,
+                       .bytes_max = limits.bytes_max,
+                       .dirfd = dirfd,
+                       .roots = {.roots_fd = -1, .sockets_fd = -1}};
     int r = archive_tar_open(fd, file, true, &limits, &tar, err);
     if (r < 0)
         return r;

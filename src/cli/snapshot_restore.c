@@ -125,6 +125,22 @@ static int check_ids(struct restore *x, struct err *err) {
     return 0;
 }
 
+/* What the sandbox that is replaced would be lost for. */
+static int check_host(const struct restore *x, struct err *err) {
+    for (size_t i = 0; i < x->n; i++)
+        for (size_t k = 0; k < x->members[i].mounts.n; k++)
+            if (access(x->members[i].mounts.v[k], F_OK) < 0)
+                return err_errno(err, errno, "container %s mounts %s", x->members[i].id, x->members[i].mounts.v[k]);
+    if (!x->o->pid_file)
+        return 0;
+    const char *slash = strrchr(x->o->pid_file, '/');
+    cleanup_free char *dir =
+        slash ? str_printf("%.*s", (int)MAX(slash - x->o->pid_file, 1), x->o->pid_file) : strdup(".");
+    if (!dir)
+        return out_of_memory(err);
+    return access(dir, W_OK) < 0 ? err_errno(err, errno, "--pid-file %s", x->o->pid_file) : 0;
+}
+
 static int prepare(struct restore *x, struct err *err) {
     int r = cli_load_config(x->cli, &x->config, err);
     if (r == 0)
@@ -135,6 +151,8 @@ static int prepare(struct restore *x, struct err *err) {
         r = make_specs(x, err);
     if (r == 0)
         r = check_ids(x, err);
+    if (r == 0 && x->replaces)
+        r = check_host(x, err);
     /* What is there is only given up for a snapshot that is whole, and of a machine that can run here. */
     if (r == 0 && x->replaces)
         r = sandbox_check_snapshot(x->cli, x->snapshot.fd, err);

@@ -22,7 +22,7 @@
 #define ARCHIVE_NOTES_MAX 32
 
 struct archive_extract_options {
-    uint64_t bytes_max; /* of all entries, holes counted; 0: ARCHIVE_BYTES_MAX */
+    uint64_t bytes_max; /* of all entries, without holes; 0: ARCHIVE_BYTES_MAX */
     bool inspect;       /* the bulk (pages of memory, rootfs-diff.tar) is not written: files of its size, all hole */
     int (*stop)(void);  /* as in struct archive_limits */
 };

@@ -3,10 +3,14 @@
 
 #include <locale.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "oci/archive_tar.h"
+
 #define CHUNK ((size_t)256 << 10)
+#define HOLE_STEP ((size_t)1 << 30)   /* bytes of holes that libarchive is given at once; it does not look at them */
 #define HOLES_MIN ((int64_t)64 << 10) /* fewer bytes of holes are not worth a map */
 
 struct archive_put {
@@ -18,7 +22,8 @@ struct archive_put {
     bool aborted;     /* nothing goes to the sink any more */
     uint64_t missing; /* bytes that the open entry still needs */
     locale_t locale;
-    uint8_t *buf, *zeros;
+    uint8_t *buf;
+    uint8_t *zeros; /* HOLE_STEP; takes no memory */
     struct err err; /* of the sink */
 };
 
@@ -35,7 +40,8 @@ struct archive_put *archive_put_free(struct archive_put *p) {
     if (p->locale)
         freelocale(p->locale);
     free(p->buf);
-    free(p->zeros);
+    if (p->zeros)
+        munmap(p->zeros, HOLE_STEP);
     free(p);
     return NULL;
 }
@@ -102,7 +108,9 @@ static int put_new(archive_sink_fn sink, void *userdata, int filter, bool dry, b
     if (!p->locale)
         return err_errno(err, errno, "the locale C.UTF-8 is missing");
     p->buf = malloc(CHUNK);
-    p->zeros = calloc(1, CHUNK);
+    p->zeros = mmap(NULL, HOLE_STEP, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (p->zeros == MAP_FAILED)
+        p->zeros = NULL;
     if (!p->buf || !p->zeros)
         return err_set(err, ENOMEM, "out of memory");
     int r = open_archive(p, filter, exact, err);
@@ -159,11 +167,13 @@ int archive_put_entry(struct archive_put *p, struct archive_entry *e, const void
     return r;
 }
 
-/* Tells libarchive where the data is, if there are holes worth it. */
-static int find_holes(int fd, const struct stat *st, struct archive_entry *e) {
+/* Calls fn for each piece of the file that has data, if there are holes that are worth it, and returns 1; else 0. */
+static int each_segment(int fd, const struct stat *st, void (*fn)(void *userdata, off_t at, off_t len),
+                        void *userdata) {
+    if ((uint64_t)st->st_size > ARCHIVE_FILE_MAX)
+        return -EFBIG;
     if (st->st_size - (int64_t)st->st_blocks * 512 < HOLES_MIN)
         return 0;
-    archive_entry_set_size(e, st->st_size); /* or the map is not taken */
     off_t at = 0;
     for (unsigned n = 1; at < st->st_size; n++) {
         off_t data = lseek(fd, at, SEEK_DATA), end = st->st_size;
@@ -172,18 +182,42 @@ static int find_holes(int fd, const struct stat *st, struct archive_entry *e) {
         if (n < ARCHIVE_SEGMENTS_MAX && (end = lseek(fd, data, SEEK_HOLE)) < 0)
             return -errno;
         end = MIN(end, st->st_size);
-        archive_entry_sparse_add_entry(e, data, end - data);
+        fn(userdata, data, end - data);
         at = end;
     }
-    if (archive_entry_sparse_count(e) == 0)
+    return 1;
+}
+
+static void add_to_map(void *userdata, off_t at, off_t len) {
+    archive_entry_sparse_add_entry(userdata, at, len);
+}
+
+static void add_to_sum(void *userdata, off_t at, off_t len) {
+    (void)at;
+    *(uint64_t *)userdata += (uint64_t)len;
+}
+
+/* Tells libarchive where the data is, if there are holes worth it. */
+static int find_holes(int fd, const struct stat *st, struct archive_entry *e) {
+    archive_entry_set_size(e, st->st_size); /* or the map is not taken */
+    int r = each_segment(fd, st, add_to_map, e);
+    if (r > 0 && archive_entry_sparse_count(e) == 0)
         archive_entry_sparse_add_entry(e, st->st_size, 0);
-    return 0;
+    return r < 0 ? r : 0;
+}
+
+int archive_put_measure(int fd, const struct stat *st, uint64_t *ret) {
+    uint64_t sum = 0;
+    int r = each_segment(fd, st, add_to_sum, &sum);
+    if (r >= 0)
+        *ret = r > 0 ? sum : (uint64_t)st->st_size;
+    return r < 0 ? r : 0;
 }
 
 /* Up to `end`, which is in the file or a hole's end. */
 static int put_range(struct archive_put *p, int fd, uint64_t at, uint64_t end, bool hole, struct err *err) {
     while (at < end) {
-        size_t want = (size_t)MIN(end - at, (uint64_t)CHUNK);
+        size_t want = (size_t)MIN(end - at, (uint64_t)(hole ? HOLE_STEP : CHUNK));
         const uint8_t *data = p->zeros;
         if (!hole && !p->dry) {
             ssize_t n = pread(fd, p->buf, want, (off_t)at);

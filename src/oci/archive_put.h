@@ -41,6 +41,10 @@ int archive_put_entry(struct archive_put *p, struct archive_entry *e, const void
  * shorter than it was at first. */
 int archive_put_file(struct archive_put *p, struct archive_entry *e, int fd, struct err *err);
 
+/* How many bytes of the file archive_put_file() would put: without holes that are worth a map. -EFBIG for a file beyond
+ * ARCHIVE_FILE_MAX; lseek's errors. */
+int archive_put_measure(int fd, const struct stat *st, uint64_t *ret);
+
 /* In parts: a header for `size` bytes, then the bytes. A file that gets fewer is an error of the next call. */
 int archive_put_begin(struct archive_put *p, struct archive_entry *e, uint64_t size, struct err *err);
 int archive_put_data(struct archive_put *p, const void *data, size_t len, struct err *err);

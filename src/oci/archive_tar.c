@@ -37,7 +37,7 @@ struct archive_tar {
     size_t n_sniffed, sniffed_at;
     size_t budget;  /* bytes that this call of libarchive may still take */
     uint64_t total; /* decompressed so far */
-    uint64_t bytes; /* sizes of entries so far */
+    uint64_t bytes; /* data of entries so far */
     uint32_t entries;
     uint64_t end; /* in the current entry: where the last block ended */
     bool eof, entry_done;
@@ -246,16 +246,31 @@ static int check_end(struct archive_tar *t, struct err *err) {
     return 0;
 }
 
+/* What the entry says that is in the archive of it: all, or what its map of holes leaves. */
+static uint64_t data_size(struct archive_entry *e) {
+    la_int64_t at, len;
+    uint64_t sum = 0;
+    if (archive_entry_sparse_reset(e) == 0)
+        return (uint64_t)archive_entry_size(e);
+    while (archive_entry_sparse_next(e, &at, &len) == ARCHIVE_OK)
+        sum = len < 0 || sum + (uint64_t)len < sum ? UINT64_MAX : sum + (uint64_t)len;
+    return sum;
+}
+
 static int count_entry(struct archive_tar *t, struct err *err) {
     int64_t size = archive_entry_size(t->entry);
     if (++t->entries > t->limits.entries_max)
         return err_set(err, EFBIG, "%s has more than %u entries", t->name, t->limits.entries_max);
     if (size < 0)
         return archive_tar_error(t, EINVAL, err, "a negative size");
-    if ((uint64_t)size > t->limits.bytes_max - t->bytes)
-        return archive_tar_error(t, EFBIG, err, "with its %lld bytes the archive holds more than %llu", (long long)size,
-                                 (unsigned long long)t->limits.bytes_max);
-    t->bytes += (uint64_t)size;
+    if ((uint64_t)size > ARCHIVE_FILE_MAX)
+        return archive_tar_error(t, EFBIG, err, "it has more than %llu bytes, holes counted",
+                                 (unsigned long long)ARCHIVE_FILE_MAX);
+    uint64_t data = data_size(t->entry);
+    if (data > t->limits.bytes_max - t->bytes)
+        return archive_tar_error(t, EFBIG, err, "with its %llu bytes the archive holds more than %llu",
+                                 (unsigned long long)data, (unsigned long long)t->limits.bytes_max);
+    t->bytes += data;
     return 0;
 }
 

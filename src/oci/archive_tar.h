@@ -16,12 +16,13 @@
 
 #define ARCHIVE_STEP_MAX ((size_t)2 << 20)        /* decompressed bytes of one entry's headers, or of one block */
 #define ARCHIVE_FREE_RESERVE ((uint64_t)64 << 20) /* bytes that are left free on the file system written to */
+#define ARCHIVE_FILE_MAX (UINT64_C(1) << 50)      /* bytes of one file, holes counted: work for each GiB */
 #define ARCHIVE_SHOWN 256                         /* bytes of an entry's name in messages */
 
 enum archive_compression { ARCHIVE_PLAIN, ARCHIVE_GZIP, ARCHIVE_ZSTD };
 
 struct archive_limits {
-    uint64_t bytes_max; /* of all files in it, holes counted */
+    uint64_t bytes_max; /* of all files in it, without holes; with holes each may have ARCHIVE_FILE_MAX */
     uint32_t entries_max;
     int (*stop)(void); /* asked at every block: not 0 ends the reading with -EINTR; NULL: never */
 };

@@ -12,6 +12,7 @@
 #include "base/json.h"
 #include "base/path.h"
 #include "oci/archive_links.h"
+#include "oci/archive_tar.h"
 
 #define LINKS_MAX (1U << 16) /* files with several names that we wait for the rest of */
 #define NOTES_MAX 32
@@ -140,16 +141,23 @@ static int put_regular(struct walk *w, const struct level *l, const char *name, 
         return err_set(err, EOPNOTSUPP, "/%s is without its data (overlay's metacopy)", path);
     if (st.st_size == 0 && has_xattr(fd, OVERLAY "whiteout"))
         return put_deleted(w, l->path, name, err);
-    if ((uint64_t)st.st_size > ROOTFS_DIFF_BYTES_MAX - w->bytes)
+    uint64_t bytes = 0;
+    int r = archive_put_measure(fd, &st, &bytes);
+    if (r == -EFBIG)
+        return err_set(err, EFBIG, "/%s has more than %llu bytes, holes counted", path,
+                       (unsigned long long)ARCHIVE_FILE_MAX);
+    if (r < 0)
+        return err_errno(err, -r, "cannot read /%s", path);
+    if (bytes > ROOTFS_DIFF_BYTES_MAX - w->bytes)
         return err_set(err, EFBIG, "with /%s the changed files have more than %llu bytes", path,
                        (unsigned long long)ROOTFS_DIFF_BYTES_MAX);
     cleanup_entry struct archive_entry *e = archive_put_header(path, &st);
     if (!e)
         return out_of_memory(err);
-    int r = find_link(w, e, path, &st, err);
+    r = find_link(w, e, path, &st, err);
     if (r != 0)
         return r < 0 ? r : archive_put_entry(w->put, e, NULL, 0, err);
-    w->bytes += (uint64_t)st.st_size;
+    w->bytes += bytes;
     if ((r = add_xattrs(w, e, fd, path, err)) < 0)
         return r;
     return archive_put_file(w->put, e, fd, err);

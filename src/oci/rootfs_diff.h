@@ -17,7 +17,7 @@
 
 #define ROOTFS_DIFF_ENTRIES_MAX (1U << 20)
 #define ROOTFS_DIFF_DELETED_MAX (1U << 16)
-#define ROOTFS_DIFF_BYTES_MAX ((uint64_t)64 << 30) /* of all files, holes counted */
+#define ROOTFS_DIFF_BYTES_MAX ((uint64_t)64 << 30) /* of all files, without holes */
 #define ROOTFS_DIFF_DEPTH_MAX 256                  /* directories below each other */
 #define ROOTFS_DIFF_PATH_MAX 4096
 #define ROOTFS_DIFF_XATTR_MAX ((size_t)64 << 10) /* one value */

@@ -2,6 +2,9 @@
 /* `stasis checkpoint`: the program itself, with mock_daemon.c. */
 #include "checkpoints.h"
 
+#include <sched.h>
+#include <sys/mount.h>
+
 static void helps(void **state) {
     const struct program *p = *state;
     /* Podman and CRI-O ask so whether a runtime can checkpoint at all. */
@@ -191,7 +194,35 @@ static void export_to_a_taken_name(void **state) {
     RUN(p, NULL, 1, "", archive, "checkpoint", "--export", archive, "c1");
     assert_true(STATUS_IS(p, "c1", "running"));
     assert_int_equal(count_named(p, "stasis-export"), 0);
+    assert_false(is_there(p, "b/checkpoint.txt")); /* nothing was dumped */
     remove_container(p);
+}
+
+static void shell(const struct program *p, const char *script) {
+    cleanup_free char *text = str_printf("cd %s && %s", p->dir->path, script);
+    int status = system(text); /* NOLINT: the scripts are below */
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+        fail_msg("%s: %d", script, status);
+}
+
+/* What the container did in its root can be known before the dump; a file of 4 TiB that is all hole is nothing. */
+static void export_of_a_root_is_checked_first(void **state) {
+    const struct program *p = *state;
+    cleanup_free char *archive = tmpdir_path(p->dir, "x.tar");
+    shell(p, "mkdir layers && mount -t tmpfs -o size=64m layers layers && mkdir layers/low layers/up layers/work && "
+             "mount -t overlay overlay -o lowerdir=$PWD/layers/low,upperdir=$PWD/layers/up,workdir=$PWD/layers/work "
+             "rootfs && truncate -s 1025T rootfs/huge && echo text >rootfs/file");
+    run_container(p, NULL);
+    RUN(p, NULL, 1, "", "/huge has more than", "checkpoint", "--export", archive, "c1");
+    assert_true(STATUS_IS(p, "c1", "running"));
+    assert_false(is_there(p, "b/checkpoint.txt"));
+    assert_int_equal(count_named(p, "x.tar"), 0);
+    shell(p, "truncate -s 4T rootfs/huge && mv b/config.json b/away");
+    RUN(p, NULL, 1, "", "config.json", "checkpoint", "--export", archive, "c1");
+    assert_false(is_there(p, "b/checkpoint.txt"));
+    shell(p, "mv b/away b/config.json");
+    RUN(p, NULL, 0, "", NULL, "checkpoint", "--export", archive, "c1");
+    shell(p, "test $(stat -c %s x.tar) -lt 1000000 && umount rootfs layers");
 }
 
 /* Its id is free at once; whoever waited for it sees it killed. */
@@ -239,6 +270,8 @@ static void leaves_a_task_of_containerd(void **state) {
 }
 
 int main(void) {
+    if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+        return 1;
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, program_setup, program_teardown)
     const struct CMUnitTest tests[] = {
         TEST(helps),
@@ -250,6 +283,7 @@ int main(void) {
         TEST(tells_of_a_failure),
         TEST(exports),
         TEST(export_to_a_taken_name),
+        TEST(export_of_a_root_is_checked_first),
         TEST(deletes_the_container),
         TEST(leaves_a_task_of_containerd),
     };

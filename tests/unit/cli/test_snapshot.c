@@ -131,6 +131,10 @@ static void restores_under_its_id_and_others(void **state) {
     RUN(p, NULL, 1, "", "stasis: cannot restore snapshot first: the machine does not fit\n", "--config", a.config,
         "snapshot", "restore", "--replace", "first");
     assert_int_equal(unlink(misfit), 0);
+    RUN(p, NULL, 1, "", "--pid-file /no/such/pid", "--config", a.config, "snapshot", "restore", "--replace",
+        "--pid-file", "/no/such/pid", "first");
+    RUN(p, NULL, 1, "", "cannot open the log /no/such/log", "--config", a.config, "snapshot", "restore", "--replace",
+        "--log", "/no/such/log", "first");
     (void)program_status(p, "web", &after, NULL);
     assert_int_equal(before, after);
     RUN(p, NULL, 0, "web\n", NULL, "--config", a.config, "snapshot", "restore", "-q", "--replace", "first");

@@ -28,7 +28,7 @@ static void fill_odd_root(int root) {
     assert_int_equal(linkat(root, "socket", dir, "socket", 0), 0);
     fill_file(root, "not \xff utf-8", "");
     cleanup_fd int big = openat(root, "sparse", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-    assert_int_equal(ftruncate(big, 8 << 20), 0);
+    assert_int_equal(ftruncate(big, (off_t)4 << 40), 0); /* beyond all bounds, if holes counted */
     assert_int_equal(pwrite(big, "x", 1, 5 << 20), 1);
     (void)fsetxattr(big, "user.color", "blue", 4, 0); /* where the file system has them */
 }
@@ -98,7 +98,7 @@ static void comes_back_as_it_was(void **state) {
     assert_int_equal(fstatat(p.dirfd, "roots/1/dir/socket", &a, AT_SYMLINK_NOFOLLOW), 0);
     assert_true(a.st_ino == b.st_ino && faccessat(p.dirfd, ".sockets", F_OK, 0) < 0);
     assert_int_equal(fstatat(p.dirfd, "roots/0/sparse", &a, 0), 0);
-    assert_true(a.st_size == 8 << 20 && a.st_blocks * 512 < 1 << 20);
+    assert_true(a.st_size == (off_t)4 << 40 && a.st_blocks * 512 < 1 << 20);
     assert_int_equal(fstatat(p.dirfd, "memory", &a, 0), 0);
     assert_true(a.st_size == (off_t)SNAPSHOT_MEMORY && a.st_blocks * 512 < 1 << 20);
     assert_int_equal(faccessat(p.dirfd, SNAPSHOT_IMPORTED, F_OK, 0), 0);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "oci/rootfs_diff.h"
 
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
 
@@ -249,13 +251,14 @@ static void writing_is_bounded(void **state) {
     const struct rootfs_diff_source src = {.upper_fd = upper, .lower_fd = -1};
     uint64_t size = 0;
     struct err e = ERR_INIT;
+    /* What is behind so many pieces is taken for data, holes or not. */
     cleanup_fd int fd = openat(upper, "large", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-    assert_int_equal(ftruncate(fd, (off_t)ROOTFS_DIFF_BYTES_MAX / 2), 0);
-    cleanup_fd int fd2 = openat(upper, "large2", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-    assert_int_equal(ftruncate(fd2, (off_t)ROOTFS_DIFF_BYTES_MAX / 2 + 1), 0);
+    for (off_t i = 0; i < ARCHIVE_SEGMENTS_MAX; i++)
+        assert_int_equal(pwrite(fd, "x", 1, i * 8192), 1);
+    assert_int_equal(ftruncate(fd, (off_t)ROOTFS_DIFF_BYTES_MAX + (1 << 30)), 0);
     assert_int_equal(rootfs_diff_write(&src, true, to_count, &size, NULL, NULL, &e), -EFBIG);
-    assert_non_null(strstr(e.msg, "/large"));
-    assert_int_equal(unlinkat(upper, "large", 0) | unlinkat(upper, "large2", 0), 0);
+    assert_non_null(strstr(e.msg, "with /large the changed files have more than"));
+    assert_int_equal(unlinkat(upper, "large", 0), 0);
 
     int at = dup(upper);
     for (unsigned i = 0; i <= ROOTFS_DIFF_DEPTH_MAX; i++) {
@@ -268,6 +271,60 @@ static void writing_is_bounded(void **state) {
     assert_int_equal(rootfs_diff_write(&src, true, to_count, &size, NULL, NULL, &e), -ELOOP);
     assert_non_null(strstr(e.msg, "more than 256 directories deep"));
     assert_int_equal(path_remove_tree(upper, "d/d/d/d/d", NULL), 0); /* the teardown has the same bound */
+}
+
+/* A file of 4 TiB with 5 bytes in it is a file of 5 bytes. */
+static void holes_do_not_count(void **state) {
+    struct tmpdir *t = *state;
+    struct err e = ERR_INIT;
+    struct stat st;
+    char end[8] = "";
+    const off_t at = (off_t)4 << 40;
+    if (mount("base", t->path, "tmpfs", 0, "size=256m") < 0)
+        skip();
+    close(t->fd);
+    t->fd = open(t->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    assert_int_equal(mkdirat(t->fd, "upper", 0755) | mkdirat(t->fd, "root", 0755), 0);
+    cleanup_fd int fd = openat(t->fd, "upper/huge", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    assert_int_equal(pwrite(fd, "begin", 5, 1 << 20), 5);
+    assert_int_equal(pwrite(fd, "end", 3, at), 3);
+    fd = fd_close(fd);
+    fd = openat(t->fd, "upper/hole", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    assert_int_equal(ftruncate(fd, at), 0);
+    uint64_t begun = now_usec();
+    write_diff(t, NULL, NULL);
+    assert_int_equal(fstatat(t->fd, "diff.tar", &st, 0), 0);
+    assert_true(st.st_size < 64 << 10);
+    char *privileged = NULL;
+    cleanup_fd int diff = openat(t->fd, "diff.tar", O_RDONLY | O_CLOEXEC);
+    if (rootfs_diff_check(diff, &privileged, &e) < 0 || apply(t, NULL, &e) < 0)
+        fail_msg("%s", e.msg);
+    assert_true(now_usec() - begun < 20 * USEC_PER_SEC);
+    cleanup_fd int got = openat(t->fd, "root/huge", O_RDONLY | O_CLOEXEC);
+    assert_int_equal(fstat(got, &st), 0);
+    assert_int_equal(st.st_size, at + 3);
+    assert_true(st.st_blocks < 64);
+    assert_int_equal(pread(got, end, sizeof(end), at), 3);
+    assert_string_equal(end, "end");
+    assert_int_equal(pread(got, end, 5, 1 << 20), 5);
+    assert_string_equal(end, "begin");
+    assert_int_equal(fstatat(t->fd, "root/hole", &st, 0), 0);
+    assert_int_equal(st.st_size, at);
+    /* There is a bound, as there is work for each GiB. */
+    assert_int_equal(ftruncate(fd, (off_t)ARCHIVE_FILE_MAX + 1), 0);
+    uint64_t size = 0;
+    cleanup_fd int upper = openat(t->fd, "upper", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    const struct rootfs_diff_source src = {.upper_fd = upper, .lower_fd = -1};
+    assert_int_equal(rootfs_diff_write(&src, true, to_count, &size, NULL, NULL, &e), -EFBIG);
+    assert_non_null(strstr(e.msg, "/hole has more than"));
+}
+
+static int unmount(void **state) {
+    struct tmpdir *t = *state;
+    close(t->fd);
+    t->fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    (void)umount2(t->path, MNT_DETACH); /* none, if it was skipped */
+    return tmpdir_teardown(state);
 }
 
 static void a_failing_sink_is_named(void **state) {
@@ -295,7 +352,7 @@ static void refuses_entries(void **state) {
         {{{.name = "x", .type = AE_IFCHR, .major = 1, .minor = 3}}, -EINVAL, "entry \"x\": a device is not allowed"},
         {{{.name = "x", .type = AE_IFBLK, .major = 8}}, -EINVAL, "a device is not allowed"},
         {{{.name = "x", .type = AE_IFBLK}}, -EINVAL, "a device is not allowed"},
-        {{{.name = "x", .hole = INT64_C(1) << 62}}, -EFBIG, "the archive holds more than"},
+        {{{.name = "x", .hole = INT64_C(1) << 62}}, -EFBIG, "it has more than 1125899906842624 bytes, holes counted"},
         {{{.name = "x", .uid = INT64_C(1) << 32}}, -EINVAL, "an owner that there cannot be"},
         {{{.name = "x", .gid = UINT32_MAX}}, -EINVAL, "an owner that there cannot be"},
         {{{.name = "etc/f", .link = "etc/f", .hard = true}}, -EINVAL, "a hard link to itself"},
@@ -512,6 +569,8 @@ static void too_deep(void **state) {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, tmpdir_teardown)
 
 int main(void) {
+    if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+        return 1;
     const struct CMUnitTest tests[] = {
         T(round_trip),
         T(whiteouts_become_a_list),
@@ -520,6 +579,7 @@ int main(void) {
         T(what_cannot_be_taken_along),
         T(refuses_overlays_that_split_files),
         T(writing_is_bounded),
+        cmocka_unit_test_setup_teardown(holes_do_not_count, setup, unmount),
         T(a_failing_sink_is_named),
         T(refuses_entries),
         T(nothing_is_written_through_a_link),
