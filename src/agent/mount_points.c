@@ -11,7 +11,8 @@
 #include "base/path.h"
 #include "base/util.h"
 
-#define MODE 0755 /* crun's */
+#define DIR_MODE 01755 /* crun's */
+#define FILE_MODE 0700 /* crun's */
 
 struct maker {
     const char *share;
@@ -79,11 +80,11 @@ static int make(int place, const char *rest, bool file, struct err *err) {
     const char *name = slash ? slash + 1 : rest;
     if (!dir)
         return err_set(err, ENOMEM, "out of memory");
-    cleanup_fd int parent = path_mkdirs_beneath(place, dir, MODE, err);
+    cleanup_fd int parent = path_mkdirs_beneath(place, dir, DIR_MODE, err);
     if (parent < 0)
         return parent;
-    cleanup_fd int fd = file ? openat(parent, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, MODE) : -1;
-    if ((file ? fd : mkdirat(parent, name, MODE)) < 0)
+    cleanup_fd int fd = file ? openat(parent, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, FILE_MODE) : -1;
+    if ((file ? fd : mkdirat(parent, name, DIR_MODE)) < 0)
         return err_errno(err, errno, "cannot make it");
     return 0;
 }
