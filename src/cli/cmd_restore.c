@@ -121,11 +121,11 @@ static int run_job(struct job *j, const char *id, struct err *err) {
     Stasis__Agent__V1__CriuOptions criu;
     const struct launch_import import = {
         .prepare = prepare_import, .apply = apply_import, .keep = keep_import, .undo = undo_import, .userdata = j};
-    int r = 0;
+    int r = j->o->import ? 0 : find_paths(j, err);
+    if (r < 0)
+        return err_wrap(err, "restore failed");
     if (j->flags.manage_cgroups_mode && strcmp(j->flags.manage_cgroups_mode, "soft") != 0)
         log_warn("--manage-cgroups-mode is ignored: crun restores with \"soft\"");
-    if (!j->o->import && (r = find_paths(j, err)) < 0)
-        return err_wrap(err, "restore failed");
     criu_flags_message(&j->flags, &criu);
     j->restore.criu = &criu;
     j->restore.print_stats = j->flags.print_stats;

@@ -204,7 +204,7 @@ static int make_special(struct apply *a, struct archive_entry *e, const struct p
 
 static int make_hard_link(struct apply *a, const char *to, const struct place *p, struct err *err) {
     struct stat st;
-    cleanup_place struct place target = {.parent = -1};
+    cleanup_place struct place target = {.parent = -1, .path = "", .base = ""};
     int r = find_place(a, to, false, &target, err);
     if (r < 0)
         return r;
@@ -220,7 +220,7 @@ static int make_hard_link(struct apply *a, const char *to, const struct place *p
 /* Everything in the directory goes: it stands for the lower layers' files. */
 static int empty_directory(struct apply *a, const char *path, struct err *err) {
     cleanup_free char *first = str_printf("%s/x", path);
-    cleanup_place struct place p = {.parent = -1};
+    cleanup_place struct place p = {.parent = -1, .path = "", .base = ""};
     if (!first)
         return err_set(err, ENOMEM, "out of memory");
     int r = find_place(a, first, true, &p, err);
@@ -247,7 +247,7 @@ static int empty_directory(struct apply *a, const char *path, struct err *err) {
 }
 
 static int apply_entry(struct apply *a, const struct rootfs_diff_entry *entry, struct err *err) {
-    cleanup_place struct place p = {.parent = -1};
+    cleanup_place struct place p = {.parent = -1, .path = "", .base = ""};
     if (entry->kind == ROOTFS_DIFF_NOTHING)
         return 0;
     if (entry->kind == ROOTFS_DIFF_EMPTY)

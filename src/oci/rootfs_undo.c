@@ -7,6 +7,7 @@
 #include <sys/file.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <sys/xattr.h>
 
 #include "base/fd.h"
@@ -56,17 +57,13 @@ struct rootfs_undo *rootfs_undo_free(struct rootfs_undo *u) {
 
 static int append(struct rootfs_undo *u, struct record *rec, const char *path, const void *more, size_t more_len,
                   struct err *err) {
-    size_t path_len = strlen(path), len = path_len + more_len;
-    cleanup_free char *buf = malloc(len + sizeof(*rec));
-    if (!buf)
-        return err_set(err, ENOMEM, "out of memory");
+    size_t len = strlen(path) + more_len;
     rec->magic = MAGIC;
     rec->len = (uint32_t)len;
-    memcpy(buf, path, path_len);
-    if (more_len)
-        memcpy(buf + path_len, more, more_len);
-    memcpy(buf + len, rec, sizeof(*rec));
-    ssize_t n = pwrite(u->journal, buf, len + sizeof(*rec), (off_t)u->size);
+    const struct iovec parts[] = {{.iov_base = (void *)(uintptr_t)path, .iov_len = len - more_len},
+                                  {.iov_base = (void *)(uintptr_t)more, .iov_len = more_len},
+                                  {.iov_base = rec, .iov_len = sizeof(*rec)}};
+    ssize_t n = pwritev(u->journal, parts, ARRAY_SIZE(parts), (off_t)u->size);
     if (n != (ssize_t)(len + sizeof(*rec))) {
         int r = err_errno(err, n < 0 ? errno : ENOSPC,
                           "cannot note how to take a change of /%s back (in " ROOTFS_UNDO_JOURNAL ")", path);
@@ -167,7 +164,7 @@ static int open_parent(const struct rootfs_undo *u, const char *path, const char
 }
 
 static int remove_created(const struct rootfs_undo *u, const char *path, struct err *err) {
-    const char *base;
+    const char *base = "";
     struct err e = ERR_INIT;
     cleanup_fd int parent = open_parent(u, path, &base, &e);
     if (parent == -ENOENT)
@@ -176,7 +173,7 @@ static int remove_created(const struct rootfs_undo *u, const char *path, struct 
 }
 
 static int move_back(struct rootfs_undo *u, const struct record *rec, const char *path, struct err *err) {
-    const char *base;
+    const char *base = "";
     struct stat st;
     char name[24];
     struct err e = ERR_INIT;

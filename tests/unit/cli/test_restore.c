@@ -289,7 +289,7 @@ static void a_killed_restore_is_taken_back_by_the_next(void **state) {
     shell(p, "rm -r tmp && mkdir tmp"); /* what it had unpacked */
     assert_true(is_there(p, "root.d/etc/two"));
     cleanup_free char *plain = bundle_on_root(p, "r", NULL, "exit 0");
-    RUN(p, NULL, 0, "", "a restore of the bundle was killed", "run", "-b", b, "c1");
+    RUN(p, NULL, 0, "", "a restore of the bundle was killed", "run", "-b", plain, "c1");
     cleanup_free char *fails = bundle_on_root(p, "r", "nostart", "exit 0");
     RUN(p, NULL, 1, "", "that is taken back", "restore", "-b", fails, "--import", archive, "c1");
     assert_untouched(p, before, "r");
