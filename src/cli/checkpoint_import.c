@@ -199,7 +199,10 @@ const char *checkpoint_import_images(const struct checkpoint_import *i) {
 /* What a restore that was killed has left of its changes. */
 static int recover(const struct checkpoint_import *i, struct err *err) {
     int r = rootfs_undo_recover(i->bundle, i->root, err);
-    if (r > 0)
+    if (r == 2)
+        log_warn("%s: a restore was killed while it changed another root that was here before: that is what it is now",
+                 i->rootfs);
+    else if (r > 0)
         log_warn("%s: a restore was killed while it changed it; that is taken back", i->rootfs);
     return r < 0 ? r : 0;
 }

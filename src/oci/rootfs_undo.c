@@ -404,7 +404,8 @@ int rootfs_undo_recover(int dirfd, int root_fd, struct err *err) {
         r = open_journal(u, err);
     if (r <= 0)
         return r;
-    if (u->size > 0) {
+    bool changes = u->size > 0;
+    if (changes) {
         if ((r = read_name(u, err)) < 0)
             return r;
         u->aside = path_open_beneath(root_fd, u->name, O_RDONLY | O_DIRECTORY, 0, &e);
@@ -419,5 +420,5 @@ int rootfs_undo_recover(int dirfd, int root_fd, struct err *err) {
     u->aside = -1;
     if (unlinkat(dirfd, ROOTFS_UNDO_JOURNAL, 0) < 0)
         return err_errno(err, errno, "cannot remove " ROOTFS_UNDO_JOURNAL);
-    return 0;
+    return changes && u->size > first_end(u) ? 2 : 0;
 }

@@ -48,9 +48,9 @@ int rootfs_undo_keep(struct rootfs_undo *u, struct err *err);
  * of the root. */
 int rootfs_undo_back(struct rootfs_undo *u, struct err *err);
 
-/* Takes back (or removes what is left of) the changes of a process that was killed. Returns 1 if there were any, 0 if
- * not; -EBUSY when that process lives, rootfs_undo_back()'s errors, -EINVAL when the journal is damaged or not a file
- * of ours alone. */
+/* Takes back (or removes what is left of) the changes of a process that was killed. Returns 1 if there were any, 2 if
+ * they are of another root than the one that is there now (they are forgotten), 0 if there were none; -EBUSY when that
+ * process lives, rootfs_undo_back()'s errors, -EINVAL when the journal is damaged or not a file of ours alone. */
 int rootfs_undo_recover(int dirfd, int root_fd, struct err *err);
 
 /* Closes it; changes that were neither kept nor taken back can still be recovered. Accepts NULL; returns NULL. */

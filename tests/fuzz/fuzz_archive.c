@@ -213,6 +213,27 @@ static void check_unpacked(const struct dirs *d, const struct archive_contents *
             require(fstatat(fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_mode == (S_IFREG | 0600));
 }
 
+/* Whatever it does to the root, and where it fails, can be taken back. */
+static void change_and_take_back(const struct dirs *d, int fd, const struct input *in) {
+    struct rootfs_undo *u = NULL;
+    struct stat st;
+    cleanup_free char *privileged = NULL;
+    int checked = rootfs_diff_check(fd, &privileged, NULL);
+    require(lseek(fd, 0, SEEK_SET) == 0);
+    require(rootfs_undo_begin(d->out, d->root, &u, NULL) == 0);
+    int r = rootfs_diff_apply(fd, d->root, u, NULL, NULL);
+    require(checked == 0 || r < 0); /* what the check refuses is never applied */
+    (void)rootfs_diff_delete((const char *)in->data, in->size, d->root, u, NULL);
+    check_outside(d);
+    require(rootfs_undo_back(u, NULL) == 0);
+    rootfs_undo_free(u);
+    require(count(d->root) == 2 && fstatat(d->root, "dir/file", &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_size == 1 &&
+            S_ISREG(st.st_mode) && st.st_nlink == 1);
+    require(fstatat(d->root, "dir", &st, AT_SYMLINK_NOFOLLOW) == 0 && (st.st_mode & 07777) == 0755 && st.st_nlink == 2);
+    require(fstatat(d->root, "out", &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(st.st_mode));
+    check_outside(d);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct input in = {data, size};
     struct dirs *d = work_dirs();
@@ -227,6 +248,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     else
         require(count(d->out) == 0);
     check_outside(d);
+    require(lseek(fd, 0, SEEK_SET) == 0);
+    change_and_take_back(d, fd, &in);
     require(lseek(fd, 0, SEEK_SET) == 0);
     (void)rootfs_diff_apply(fd, d->root, NULL, &notes, NULL);
     (void)rootfs_diff_delete((const char *)in.data, in.size, d->root, NULL, NULL);

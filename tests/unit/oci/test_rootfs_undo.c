@@ -218,6 +218,7 @@ static void of_another_root(void **state) {
     rootfs_undo_free(u);
     shell(p->t, "mkdir another && echo x >another/usr");
     cleanup_fd int other = openat(p->t->fd, "another", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    assert_int_equal(rootfs_undo_recover(p->bundle, other, &e), 2);
     assert_int_equal(rootfs_undo_recover(p->bundle, other, &e), 0);
     assert_text(other, "usr", "x\n");
     assert_int_equal(count_entries(p->bundle), 0);
