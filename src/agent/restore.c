@@ -106,7 +106,9 @@ static int prepare(struct restore *k, struct agent *a, const struct restore_requ
     r |= strv_addf(&k->job.argv, "--bundle=%s/%s", a->bundle_dir, req->container.id);
     if (r)
         return err_set(err, ENOMEM, "out of memory");
-    if ((r = mount_points_make(a->share_dir, req->container.spec, req->container.len, err)) < 0)
+    r = FAULT(AGENT_POINTS) ? err_errno(err, errno, "cannot make the mount points")
+                            : mount_points_make(a->share_dir, req->container.spec, req->container.len, err);
+    if (r < 0)
         return r;
     return container_new(a, &req->container, CONTAINER_RESTORING, &k->c, err);
 }

@@ -73,6 +73,7 @@
     POINT(AGENT_PROBE, "agent.probe")       /* the host's directories, tried with a file */                            \
     POINT(AGENT_WORK, "agent.work")         /* CRIU's own directory */                                                 \
     POINT(AGENT_NETWORK, "agent.network")   /* a container's network namespace is made, first */                       \
+    POINT(AGENT_POINTS, "agent.points")     /* mount points that a restored container lacks are made */                \
     POINT(AGENT_CRUN, "agent.crun")         /* crun is started */                                                      \
     POINT(AGENT_DUMPED, "agent.dumped")     /* it has ended well */                                                    \
     POINT(AGENT_COLLECT, "agent.collect")   /* CRIU's logs go to the host */                                           \

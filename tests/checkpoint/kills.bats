@@ -139,7 +139,7 @@ checkpoint_with_killed() {
 restore_with_killed() {
     local point
     rm -rf "$T/images/c"
-    for point in share.bind share.work $(of restore) agent.network agent.crun agent.restored agent.adopt; do
+    for point in share.bind share.work $(of restore) agent.points agent.network agent.crun agent.restored agent.adopt; do
         cp -a "$T/kept" "$T/images/c"
         killed_at "$point" "$1" restore
         if [ $CODE != 0 ]; then

@@ -50,6 +50,7 @@ RESTORE_STEPS='
 share.work ENOMEM cannot bind
 restore.call ENOBUFS cannot call the agent
 restore.watch ENOMEM cannot watch process
+agent.points ENOSPC cannot make the mount points
 agent.network ENOSPC cannot make a network namespace
 agent.crun EAGAIN cannot start /usr/bin/crun
 agent.adopt EIO cannot open the cgroup
