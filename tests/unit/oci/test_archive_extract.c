@@ -235,6 +235,23 @@ static void the_limit_is_the_callers(void **state) {
     }
 }
 
+static int stop_now(void) {
+    return 15;
+}
+
+static void can_be_interrupted(void **state) {
+    struct tmpdir *t = *state;
+    cleanup_free char *path = tmpdir_path(t, "a.tar.zst");
+    cleanup_archive_contents struct archive_contents c = {0};
+    cleanup_fd int dirfd = make_dir(t, "out");
+    struct err e = ERR_INIT;
+    tar_write(path, ARCHIVE_FILTER_ZSTD, whole);
+    const struct archive_extract_options o = {.stop = stop_now};
+    assert_int_equal(archive_extract(path, dirfd, &o, &c, &e), -EINTR);
+    assert_non_null(strstr(e.msg, "interrupted"));
+    assert_int_equal(count_entries(dirfd), 0);
+}
+
 static void refuses_millions_of_entries(void **state) {
     struct tmpdir *t = *state;
     cleanup_free char *path = tmpdir_path(t, "a.tar");
@@ -478,6 +495,7 @@ int main(void) {
         T(refuses_bombs),
         T(holes_take_no_room),
         T(the_limit_is_the_callers),
+        T(can_be_interrupted),
         T(refuses_millions_of_entries),
         T(truncated_anywhere),
         T(any_byte_may_be_wrong),
