@@ -269,9 +269,11 @@ static int take_back(struct rootfs_undo *u, const struct record *rec, const char
 static int finish(struct rootfs_undo *u, const struct record *begun, struct err *err) {
     int r = u->homeless.code ? 0 : path_remove_tree(u->root, u->name, err);
     u->aside = fd_close(u->aside);
-    if (r == 0 && begun)
+    if (r < 0)
+        return r;
+    if (begun) /* without the directory another attempt would not know this root: the journal goes in any case */
         r = set_back(u, begun, "", err);
-    if (r == 0 && unlinkat(u->dirfd, ROOTFS_UNDO_JOURNAL, 0) < 0)
+    if (unlinkat(u->dirfd, ROOTFS_UNDO_JOURNAL, 0) < 0 && r == 0)
         r = err_errno(err, errno, "cannot remove " ROOTFS_UNDO_JOURNAL);
     return r == 0 && u->homeless.code ? err_copy(err, &u->homeless) : r;
 }
@@ -341,6 +343,11 @@ static int make_aside(struct rootfs_undo *u, struct err *err) {
     if (mkdirat(u->root, u->name, 0700) < 0)
         return err_errno(err, errno, "cannot make a directory in it");
     u->aside = path_open_beneath(u->root, u->name, O_RDONLY | O_DIRECTORY, 0, err);
+    if (u->aside < 0) {
+        const struct timespec times[] = {{.tv_nsec = UTIME_OMIT}, st.st_mtim};
+        (void)unlinkat(u->root, u->name, AT_REMOVEDIR);
+        (void)futimens(u->root, times);
+    }
     return u->aside < 0 ? u->aside : 0;
 }
 
@@ -353,10 +360,8 @@ int rootfs_undo_begin(int dirfd, int root_fd, struct rootfs_undo **ret, struct e
     if (u->journal < 0)
         return err_errno(err, errno, "cannot make " ROOTFS_UNDO_JOURNAL);
     r = lock(u, err);
-    if (r == 0 && (r = make_aside(u, err)) < 0) {
-        (void)unlinkat(root_fd, u->name, AT_REMOVEDIR); /* empty, if it is there at all */
+    if (r == 0 && (r = make_aside(u, err)) < 0)
         (void)unlinkat(dirfd, ROOTFS_UNDO_JOURNAL, 0);
-    }
     if (r == 0)
         *ret = TAKE_PTR(u);
     return r;
