@@ -83,7 +83,8 @@ static int make(int place, const char *rest, bool file, struct err *err) {
     cleanup_fd int parent = path_mkdirs_beneath(place, dir, DIR_MODE, err);
     if (parent < 0)
         return parent;
-    cleanup_fd int fd = file ? openat(parent, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, FILE_MODE) : -1;
+    cleanup_fd int fd =
+        file ? openat(parent, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, FILE_MODE) : -1;
     if ((file ? fd : mkdirat(parent, name, DIR_MODE)) < 0)
         return err_errno(err, errno, "cannot make it");
     return 0;

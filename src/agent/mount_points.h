@@ -8,6 +8,6 @@
 #include "base/err.h"
 
 /* Makes those that would be in the root or in a bind mount of the share at `share` (INIT_SHARE_DIR in the
- * specification): a volume that is empty, or a root that is not the one of the checkpoint. What is on a tmpfs comes back
- * with it. Nothing is made through a symbolic link, which is left to CRIU. */
+ * specification): a volume that is empty, or a root that is not the one of the checkpoint. What is on a tmpfs comes
+ * back with it. Nothing is made through a symbolic link, which is left to CRIU. */
 int mount_points_make(const char *share, const char *spec, size_t len, struct err *err);

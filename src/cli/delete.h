@@ -12,5 +12,5 @@
 int delete_container(const struct cli *cli, const char *id, bool force, struct err *err);
 
 /* Removes the container that was looked up, which has ended; s is a connection to its daemon. No error if another was
- * faster. What belongs to containerd is left to it. */
+ * faster. Leaves a container of containerd alone: containerd deletes it. */
 int delete_ended(struct lookup *l, struct session *s, const char *id, struct err *err);

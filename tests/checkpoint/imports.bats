@@ -52,7 +52,7 @@ fails_at() {
     [ -z "$(ls -A "$T/tmp")" ]
 }
 
-@test "no room at each write to the root: it is what it was, and in the end the container goes on" {
+@test "no room at each write to the root: it is what it was, and then it is restored" {
     local step n numbers at
     layers src
     # shellcheck disable=SC2016 # for the shell in the container
@@ -64,7 +64,7 @@ fails_at() {
     at=$(cat "$T/src/rootfs/n")
     layers new
     looks new >"$T/before"
-    # Of each there are more than the last number. (pwrite64 and ftruncate are of the unpacking as well.)
+    # There are more calls of each kind than the last number says. (The unpacking calls ftruncate, too.)
     for step in "renameat 1 2 3" "mkdirat 2 3 5" "fchown 1 4" "fchmod 1 4" "pwritev 1 2 8 20" "symlinkat 1" "linkat 1" \
         "mknodat 1" "ftruncate 20" "utimensat 1 2"; do
         read -ra numbers <<<"$step"

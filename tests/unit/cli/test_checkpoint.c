@@ -225,7 +225,7 @@ static void export_of_a_root_is_checked_first(void **state) {
     shell(p, "test $(stat -c %s x.tar) -lt 1000000 && umount rootfs layers");
 }
 
-/* Its id is free at once; whoever waited for it sees it killed. */
+/* Its id is free at once; a client that waits for it sees it killed. */
 static void deletes_the_container(void **state) {
     const struct program *p = *state;
     cleanup_free char *b = program_bundle(p, "b", false, NULL, SLEEPS);
@@ -248,7 +248,7 @@ static void deletes_the_container(void **state) {
     assert_int_equal(program_wait(monitor), 128 + SIGKILL);
     assert_false(is_there(p, "root/c1"));
     RUN(p, NULL, 0, "", NULL, "restore", "-d", "-b", b, "--image-path", images, "c1");
-    /* What goes on stays. */
+    /* A container that keeps running is kept. */
     RUN(p, NULL, 0, "", NULL, "checkpoint", "--image-path", images, "--pre-dump", "c1");
     RUN(p, NULL, 0, "", NULL, "checkpoint", "--image-path", images, "--leave-running", "c1");
     assert_true(STATUS_IS(p, "c1", "running"));

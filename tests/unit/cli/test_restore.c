@@ -247,7 +247,7 @@ static void a_root_in_use_is_left_alone(void **state) {
     assert_int_equal(unsetenv("TMPDIR"), 0);
 }
 
-static void setuid_files_are_for_a_root_that_nobody_else_reaches(void **state) {
+static void setuid_files_need_a_root_that_other_users_do_not_reach(void **state) {
     const struct program *p = *state;
     struct stat st;
     make_root(p);
@@ -309,7 +309,7 @@ int main(void) {
         TEST(changes_the_root),
         TEST(a_root_is_changed_by_a_restore_that_succeeds_only),
         TEST(a_root_in_use_is_left_alone),
-        TEST(setuid_files_are_for_a_root_that_nobody_else_reaches),
+        TEST(setuid_files_need_a_root_that_other_users_do_not_reach),
         TEST(a_killed_restore_is_taken_back_by_the_next),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
