@@ -243,7 +243,8 @@ static void takes_the_root_file_system_along(void **state) {
     assert_true(c.has_rootfs_diff && c.has_deleted);
     cleanup_fd int diff = openat(out, "rootfs-diff.tar", O_RDONLY | O_CLOEXEC);
     cleanup_free char *deleted = text_at(out, "deleted.files");
-    if (rootfs_diff_apply(diff, root, NULL, NULL, &e) < 0 || rootfs_diff_delete(deleted, strlen(deleted), root, NULL, &e) < 0)
+    if (rootfs_diff_apply(diff, root, NULL, NULL, &e) < 0 ||
+        rootfs_diff_delete(deleted, strlen(deleted), root, NULL, &e) < 0)
         fail_msg("%s", e.msg);
     assert_text(root, "changed", "new");
     assert_int_equal(count_entries(root), 1);
