@@ -2,6 +2,7 @@
 #include "sandbox/boot.h"
 
 #include <string.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -92,11 +93,15 @@ static void on_agent_ready(struct ttrpc_client *c, void *userdata) {
     struct sandbox *sb = userdata;
     if (sb->state != SANDBOX_BOOTING)
         return;
+    struct utsname host;
     sandbox_mark(sb, "channel");
     Stasis__Agent__V1__HelloRequest req = STASIS__AGENT__V1__HELLO_REQUEST__INIT;
     req.wall_usec = now_wall_usec();
     req.log_level = (uint32_t)sb->config.log_level;
     req.console = sb->config.debug_console;
+    /* A container that sets none, or that has no uts namespace of its own, shows the host's name, as with runc. */
+    if (uname(&host) == 0 && *host.nodename && strcmp(host.nodename, "(none)") != 0)
+        req.hostname = host.nodename;
     struct err err = ERR_INIT;
     if (ttrpc_client_call(c, &stasis__agent__v1__agent__descriptor, "Hello", &req.base, sb->config.rpc_timeout,
                           on_hello, sb, NULL, &err) < 0)

@@ -52,6 +52,15 @@ said() { grep -qxF -- "$1" "$T/out"; }
     not said port
 }
 
+@test "a container without a host name shows the host's, with a uts namespace of its own and without" {
+    bundle b 'del(.hostname)'
+    in_container b 'hostname; uname -n'
+    [ "$(grep -cx "$(uname -n)" "$T/out")" = 2 ]
+    bundle b 'del(.hostname) | .linux.namespaces |= map(select(.type != "uts"))'
+    in_container b 'hostname; uname -n'
+    [ "$(grep -cx "$(uname -n)" "$T/out")" = 2 ]
+}
+
 @test "a read-only root, tmpfs, /dev/shm, mqueue, cgroup, proc and sysfs" {
     bundle b '.root.readonly = true' \
         '.mounts += [{destination: "/tmp", type: "tmpfs", source: "tmpfs", options: ["nosuid", "size=1m", "mode=1777"]}]'
