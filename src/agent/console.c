@@ -71,7 +71,7 @@ int console_start(struct agent *a, const char *exec_id, uint32_t width, uint32_t
     if (a->n_consoles >= AGENT_CONSOLES_MAX)
         return err_set(err, ENOSPC, "the guest has %d consoles already", AGENT_CONSOLES_MAX);
 
-    struct process_streams streams = {.terminal = true, .width = width, .height = height};
+    struct process_streams streams = {.terminal = true, .width = width, .height = height, .relayed = true};
     struct process *p = NULL;
     cleanup_fd int master = -1, slave = -1;
     struct proc proc = PROC_NONE;

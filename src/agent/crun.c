@@ -124,6 +124,8 @@ static int setup_child(void *userdata, struct err *err) {
     const struct crun_request *req = userdata;
     if (req->preload && setenv("LD_PRELOAD", req->preload, 1) < 0)
         return err_errno(err, errno, "cannot set the environment");
+    if (*req->tty && setenv(TTY_SETUP, req->tty, 1) < 0)
+        return err_errno(err, errno, "cannot set the environment");
     return job_setup_child(NULL, err);
 }
 

@@ -13,6 +13,7 @@
 #include <systemd/sd-event.h>
 
 #include "agent/children.h"
+#include "agent/tty_setup.h"
 #include "base/err.h"
 
 #define CRUN_PATH "/usr/bin/crun"
@@ -51,8 +52,9 @@ struct crun_request {
     const char *option; /* "--process" or "--resources": gets a file with `data`; NULL: none */
     const void *data;
     size_t len;
-    uint64_t timeout_usec; /* 0: CRUN_TIMEOUT_USEC */
-    const char *preload;   /* a library that crun and what it runs load first; NULL: none */
+    uint64_t timeout_usec;    /* 0: CRUN_TIMEOUT_USEC */
+    const char *preload;      /* a library that crun and what it runs load first; NULL: none */
+    char tty[TTY_SETUP_SIZE]; /* for that library: how a new terminal is set up (tty_setup.h); "": as it comes */
 };
 
 #define CRUN_REQUEST_INIT                                                                                              \

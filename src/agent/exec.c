@@ -7,6 +7,7 @@
 
 #include "agent/cgroup.h"
 #include "agent/container.h"
+#include "agent/tty.h"
 #include "base/fd.h"
 #include "base/util.h"
 
@@ -68,6 +69,16 @@ static void on_exec_done(void *userdata, struct crun_result *result) {
     container_op_end(c);
 }
 
+/* crun runs the program before we have its terminal, which therefore must be ready when crun opens it. */
+static void set_up_terminal(const struct container *c, const struct process *p, struct crun_request *req) {
+    const struct process_streams *s = &p->streams;
+    bool sized = s->width > 0 && s->width <= TTY_SIZE_MAX && s->height > 0 && s->height <= TTY_SIZE_MAX;
+    if (!s->terminal || !c->agent->criu.preload || (!sized && !s->relayed))
+        return;
+    req->preload = c->agent->criu.preload;
+    snprintf(req->tty, sizeof(req->tty), TTY_SETUP_FORMAT, sized ? s->width : 0, sized ? s->height : 0, s->relayed);
+}
+
 static int start(struct container *c, struct process *p, const void *process, size_t len, uint64_t timeout_usec,
                  struct call *call, struct err *err) {
     int fds[3];
@@ -80,6 +91,7 @@ static int start(struct container *c, struct process *p, const void *process, si
     req.id = c->id;
     req.makes_process = true;
     req.terminal = p->streams.terminal;
+    set_up_terminal(c, p, &req);
     req.option = "--process";
     req.data = process;
     req.len = len;

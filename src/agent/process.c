@@ -119,8 +119,10 @@ static int open_terminal(struct process *p, int tty, struct err *err) {
         fd_close(tty);
         return err_errno(err, errno, "cannot duplicate the terminal");
     }
-    /* A size that cannot be set does not keep the process from running. */
+    /* A size or a mode that cannot be set does not keep the process from running. */
     (void)tty_resize(tty, p->streams.width, p->streams.height, NULL);
+    if (p->streams.relayed)
+        (void)tty_keep_newlines(tty, NULL);
     int r = reader_open(&p->out, p->event, tty, err);
     if (r == 0)
         r = writer_open(&p->in, p->event, TAKE_FD(in), err);

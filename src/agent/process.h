@@ -37,6 +37,7 @@ struct process_streams {
     bool terminal;
     bool in, out, err; /* of a process without terminal: false is /dev/null */
     uint32_t width, height;
+    bool relayed; /* what the terminal says goes to another one, or to none: it leaves newlines as they are */
 };
 
 struct process_waiter {

@@ -167,7 +167,8 @@ static void on_create(struct ttrpc_request *req, const ProtobufCMessage *in, voi
                                       .out = m->stdout,
                                       .err = m->stderr,
                                       .width = m->width,
-                                      .height = m->height};
+                                      .height = m->height,
+                                      .relayed = m->relayed};
     const struct container_request request = {.id = m->id,
                                               .spec = m->spec.data,
                                               .len = m->spec.len,
@@ -324,7 +325,8 @@ static void on_exec(struct ttrpc_request *req, const ProtobufCMessage *in, void 
                                       .out = m->stdout,
                                       .err = m->stderr,
                                       .width = m->width,
-                                      .height = m->height};
+                                      .height = m->height,
+                                      .relayed = m->relayed};
     struct err err = ERR_INIT;
     const MSG(ProcessId) none = STASIS__AGENT__V1__PROCESS_ID__INIT, *id = m->id ? m->id : &none;
     struct container *c = rpc_find_container(userdata, req, id->container_id);

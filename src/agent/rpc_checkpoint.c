@@ -74,7 +74,8 @@ void rpc_on_restore(struct ttrpc_request *req, const ProtobufCMessage *in, void 
                                             .out = create->stdout,
                                             .err = create->stderr,
                                             .width = create->width,
-                                            .height = create->height};
+                                            .height = create->height,
+                                            .relayed = create->relayed};
     struct criu_options options = options_of(m->options);
     options.own_network = create->make_network;
     const struct restore_request request = {

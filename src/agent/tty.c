@@ -50,6 +50,14 @@ int tty_take(int listen_fd, struct err *err) {
     return TAKE_FD(fd);
 }
 
+int tty_keep_newlines(int fd, struct err *err) {
+    struct termios t;
+    if (tcgetattr(fd, &t) < 0)
+        return err_errno(err, errno, "cannot read the terminal's mode");
+    t.c_oflag &= ~(tcflag_t)ONLCR;
+    return tcsetattr(fd, TCSANOW, &t) < 0 ? err_errno(err, errno, "cannot set the terminal's mode") : 0;
+}
+
 int tty_resize(int fd, uint32_t width, uint32_t height, struct err *err) {
     if (width == 0 || height == 0)
         return 0;

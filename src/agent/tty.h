@@ -19,4 +19,8 @@ int tty_listen(const char *path, struct err *err);
 int tty_take(int listen_fd, struct err *err);
 
 /* Sets the size, which tells the foreground process (SIGWINCH). A width or height of 0 leaves both as they are. */
+/* The terminal (either end of it) no longer makes CR LF of a newline that a program writes: its output is relayed, and
+ * the terminal it comes to does that, or is none. */
+int tty_keep_newlines(int fd, struct err *err);
+
 int tty_resize(int fd, uint32_t width, uint32_t height, struct err *err);

@@ -88,7 +88,9 @@ static int connect_daemon(struct exec *e, struct err *err) {
         .detach = o->detach,
         .console_socket = o->console_socket,
     };
-    int r = io_check(&req, err);
+    int r = oci_console_size(e->process, &req.width, &req.height, err);
+    if (r == 0)
+        r = io_check(&req, err);
     if (r == 0)
         r = exec_id_make(e->exec_id, err);
     if (r < 0)

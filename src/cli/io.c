@@ -31,6 +31,7 @@ static int prepare_relayed_terminal(struct io *io, struct err *err) {
     if (r < 0)
         return r;
     terminal_size(io->terminal.fd, &io->pass.width, &io->pass.height);
+    io->pass.relayed = true;
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
         return err_errno(err, errno, "cannot make a socket pair for the terminal");
     io->from_process = pair[0];

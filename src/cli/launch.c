@@ -52,20 +52,6 @@ int launch_write_pid(const char *path, pid_t pid, struct err *err) {
     return r < 0 ? err_wrap(err, "--pid-file") : 0;
 }
 
-static int read_console_size(const json_t *process, struct io_request *io, struct err *err) {
-    json_t *size = NULL;
-    int64_t width = 0, height = 0;
-    int r = json_get_obj(process, "process", "consoleSize", &size, err);
-    if (r <= 0)
-        return r;
-    r = json_get_i64(size, "process.consoleSize", "width", 0, UINT16_MAX, &width, err);
-    if (r >= 0)
-        r = json_get_i64(size, "process.consoleSize", "height", 0, UINT16_MAX, &height, err);
-    io->width = (uint32_t)width;
-    io->height = (uint32_t)height;
-    return r;
-}
-
 /* A restore --import takes it back itself. */
 static void warn_of_journal(const struct launch *l) {
     cleanup_free char *journal = path_join(l->bundle, ROOTFS_UNDO_JOURNAL);
@@ -103,7 +89,7 @@ static int check_bundle(struct launch *l, struct err *err) {
         log_info("%s", guest.notes.v[i]);
     l->io_request.terminal = guest.terminal;
     r = json_get_obj(spec, "", "process", &process, err);
-    return r > 0 ? read_console_size(process, &l->io_request, err) : r;
+    return r > 0 ? oci_console_size(process, &l->io_request.width, &l->io_request.height, err) : r;
 }
 
 static int check(struct launch *l, struct err *err) {

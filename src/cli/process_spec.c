@@ -126,8 +126,7 @@ int process_spec_build(const json_t *container, const struct process_options *o,
     cleanup_json json_t *process = container ? json_copy_whole(container) : json_object();
     if (!process)
         return err_set(err, ENOMEM, "out of memory");
-    /* The size and the raw command line are the container's, not this process's. */
-    json_object_del(process, "consoleSize");
+    /* The raw command line is the container's, not this process's. */
     json_object_del(process, "commandLine");
     if (set_texts(process, o, n_args, args) < 0)
         return err_set(err, EINVAL, "the arguments, --env and --cwd must be UTF-8");

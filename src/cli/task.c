@@ -39,6 +39,7 @@ int task_create(struct session *s, const char *id, const char *bundle, pid_t hos
     options.init_pid = (uint32_t)host_pid;
     options.width = io->width;
     options.height = io->height;
+    options.relayed = io->relayed;
     if (restore) {
         options.work_path = TEXT(restore->work);
         options.criu = (Stasis__Agent__V1__CriuOptions *)(uintptr_t)restore->criu;
@@ -68,6 +69,7 @@ int task_exec(struct session *s, const char *id, const char *exec_id, const char
     spec.pid = (uint32_t)host_pid;
     spec.width = io->width;
     spec.height = io->height;
+    spec.relayed = io->relayed;
     req.id = TEXT(id);
     req.exec_id = TEXT(exec_id);
     req.terminal = io->terminal;

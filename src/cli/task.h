@@ -21,6 +21,7 @@ struct task_stdio {
     size_t n_fds;
     bool terminal;
     uint32_t width, height; /* of the terminal; 0: unknown */
+    bool relayed;           /* by us, from and to our own terminal or whatever our stdio is */
 };
 
 /* What a container is to be made of. */

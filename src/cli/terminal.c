@@ -32,6 +32,8 @@ int terminal_set_raw(struct terminal *t, struct err *err) {
         return err_errno(err, errno, "cannot read the terminal's mode");
     struct termios raw = t->saved;
     cfmakeraw(&raw);
+    /* Newlines come as the program wrote them (ONLCR is off at the other end), and this terminal makes CR LF of them.*/
+    raw.c_oflag = t->saved.c_oflag | OPOST;
     if (tcsetattr(t->fd, TCSANOW, &raw) < 0)
         return err_errno(err, errno, "cannot set the terminal to raw mode");
     t->raw = true;

@@ -74,7 +74,7 @@ static const struct field io_priority_fields[] = {
 
 const struct field oci_process_fields[] = {
     {"terminal", FIELD_BOOL, FIELD_PASS},
-    {"consoleSize", FIELD_OBJ, FIELD_DROP}, /* the caller sets the terminal's size */
+    {"consoleSize", FIELD_OBJ, FIELD_DROP}, /* oci_console_size(): the agent sets it, as any other size */
     {"user", FIELD_OBJ, FIELD_PASS, .fields = user_fields},
     {"args", FIELD_STRS, FIELD_PASS, .max = OCI_ARGS_MAX},
     {"commandLine", FIELD_STR, FIELD_NOTE, .why = "only for Windows"},
@@ -165,6 +165,21 @@ static int copy_capabilities(const json_t *from, json_t *to, struct strv *notes,
             return r;
     }
     return json_put(to, "capabilities", TAKE_PTR(caps), err);
+}
+
+int oci_console_size(const json_t *process, uint32_t *ret_width, uint32_t *ret_height, struct err *err) {
+    json_t *size = NULL;
+    int64_t width = 0, height = 0;
+    int r = json_get_obj(process, "process", "consoleSize", &size, err);
+    if (r > 0)
+        r = json_get_i64(size, "process.consoleSize", "width", 0, UINT16_MAX, &width, err);
+    if (r >= 0)
+        r = json_get_i64(size, "process.consoleSize", "height", 0, UINT16_MAX, &height, err);
+    if (r < 0)
+        return r;
+    *ret_width = (uint32_t)width;
+    *ret_height = (uint32_t)height;
+    return 0;
 }
 
 int oci_process_for_guest(const json_t *process, json_t **ret, struct strv *notes, struct err *err) {

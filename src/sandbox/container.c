@@ -132,6 +132,7 @@ void container_create_request(const struct container *c, char *text, Stasis__Age
     ret->stderr = io.err;
     ret->width = io.width;
     ret->height = io.height;
+    ret->relayed = io.relayed;
     ret->pin_namespaces = c->pod_sandbox;
     ret->make_network = c->make_network;
 }
@@ -220,7 +221,9 @@ static int prepare(struct container *c, const struct container_spec *spec, struc
     if (c->guest.terminal != spec->io->terminal)
         return err_set(err, EINVAL, "process.terminal is %s, but the caller %s a terminal",
                        c->guest.terminal ? "true" : "false", spec->io->terminal ? "has" : "has not");
-    r = process_new(c->sb, c, "", spec->host_pid, spec->io, &container_init_ops, &c->init, err);
+    r = process_default_size(spec->io, json_object_get(c->spec, "process"), err);
+    if (r == 0)
+        r = process_new(c->sb, c, "", spec->host_pid, spec->io, &container_init_ops, &c->init, err);
     if (r == 0)
         r = process_set_uris(c->init, spec->uris[0] ? spec->uris[0] : "", spec->uris[1] ? spec->uris[1] : "",
                              spec->uris[2] ? spec->uris[2] : "", err);

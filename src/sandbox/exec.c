@@ -38,7 +38,7 @@ static void free_exec(struct exec *e) {
     free(e);
 }
 
-static int rewrite(struct container *c, const char *process_json, size_t len, bool terminal, char **ret,
+static int rewrite(struct container *c, const char *process_json, size_t len, struct process_stdio *io, char **ret,
                    struct err *err) {
     cleanup_json json_t *process = NULL;
     cleanup_json json_t *guest = NULL;
@@ -47,13 +47,16 @@ static int rewrite(struct container *c, const char *process_json, size_t len, bo
     if (r == 0)
         r = oci_process_validate(process, "process", err);
     if (r == 0)
+        r = process_default_size(io, process, err);
+    if (r == 0)
         r = oci_process_for_guest(process, &guest, &notes, err);
     if (r < 0)
         return r;
     for (size_t i = 0; i < notes.n; i++)
         log_warn("container %s: exec: %s", container_id(c), notes.v[i]);
     /* The request decides, as in runc: its flag and the object may differ. */
-    if (json_object_set_new(guest, "terminal", json_boolean(terminal)) < 0 || !(*ret = json_text(guest, JSON_COMPACT)))
+    if (json_object_set_new(guest, "terminal", json_boolean(io->terminal)) < 0 ||
+        !(*ret = json_text(guest, JSON_COMPACT)))
         return err_set(err, ENOMEM, "out of memory");
     return 0;
 }
@@ -72,7 +75,7 @@ int exec_add(struct exec_list *l, struct container *c, const char *exec_id, cons
     if (r == 0 && l->n >= CONTAINER_EXECS_MAX)
         r = err_set(err, ENOSPC, "container %s already has %d exec processes", container_id(c), CONTAINER_EXECS_MAX);
     if (r == 0)
-        r = rewrite(c, process_json, len, io->terminal, &e->json, err);
+        r = rewrite(c, process_json, len, io, &e->json, err);
     if (r == 0)
         r = process_new(container_sandbox(c), c, exec_id, host_pid, io, NULL, &e->process, err);
     if (r < 0) {
@@ -155,6 +158,7 @@ int exec_start(struct exec_list *l, struct process *p, sandbox_done_fn done, voi
     req.stderr = io.err;
     req.width = io.width;
     req.height = io.height;
+    req.relayed = io.relayed;
     r = sandbox_call(container_sandbox(e->container), "Exec", &req.base, on_exec, e, &e->call, err);
     if (r < 0) {
         (void)process_move(p, PROCESS_CREATED, NULL);

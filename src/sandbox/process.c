@@ -9,6 +9,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/path.h"
+#include "oci/spec.h"
 #include "sandbox/container.h"
 #include "sandbox/sandbox.h"
 
@@ -50,6 +51,10 @@ void process_stdio_close(struct process_stdio *io) {
     io->in = fd_close(io->in);
     io->out = fd_close(io->out);
     io->err = fd_close(io->err);
+}
+
+int process_default_size(struct process_stdio *io, const json_t *process, struct err *err) {
+    return io->width && io->height ? 0 : oci_console_size(process, &io->width, &io->height, err);
 }
 
 static const char *name_of(const struct process *p) {
@@ -362,8 +367,12 @@ bool process_is_terminal(const struct process *p) {
 }
 
 void process_describe_stdio(const struct process *p, struct process_streams *ret) {
-    *ret = (struct process_streams){
-        .in = p->has_in, .out = p->has_out, .err = p->has_err, .width = p->stdio.width, .height = p->stdio.height};
+    *ret = (struct process_streams){.in = p->has_in,
+                                    .out = p->has_out,
+                                    .err = p->has_err,
+                                    .width = p->stdio.width,
+                                    .height = p->stdio.height,
+                                    .relayed = p->stdio.relayed};
 }
 
 int process_set_uris(struct process *p, const char *in, const char *out, const char *err_out, struct err *err) {

@@ -9,6 +9,7 @@
  */
 #pragma once
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -28,6 +29,7 @@ struct process_stdio {
     int in, out, err;
     bool terminal;
     uint32_t width, height; /* of the terminal; 0: unknown */
+    bool relayed;           /* the caller relays the terminal: its output has no CR before newlines */
     enum stdio_kind in_kind, out_kind, err_kind;
 };
 #define PROCESS_STDIO_NONE                                                                                             \
@@ -36,16 +38,20 @@ struct process_stdio {
     }
 void process_stdio_close(struct process_stdio *io);
 
+/* The size of a terminal that the caller did not give one: consoleSize of the OCI process object. */
+int process_default_size(struct process_stdio *io, const json_t *process, struct err *err);
+
 struct process_exit {
     uint32_t status; /* 128 + signal if killed by one; 137 when the sandbox died */
     uint64_t wall_usec;
     bool oom_killed;
 };
 
-/* Which streams the process was created with, and the size of its terminal. */
+/* Which streams the process was created with, and how its terminal was set up. */
 struct process_streams {
     bool in, out, err;
     uint32_t width, height;
+    bool relayed;
 };
 
 typedef void (*process_exit_fn)(void *userdata, const struct process_exit *exit);

@@ -182,6 +182,7 @@ static int create(struct task_call *c, const void *msg, struct process_stdio *io
         spec.host_pid = (pid_t)MIN(o->init_pid, (uint32_t)INT32_MAX);
         io->width = o->width;
         io->height = o->height;
+        io->relayed = o->relayed;
         restore.work_path = o->work_path;
         restore.options = o->criu;
     }
@@ -240,6 +241,7 @@ static int add_exec(struct container *ctr, const ExecRequest *in, struct process
         return err_set(err, EINVAL, "exec %s: damaged spec", in->exec_id);
     io->width = spec->width;
     io->height = spec->height;
+    io->relayed = spec->relayed;
     int r = container_exec(ctr, in->exec_id, (const char *)spec->process.data, spec->process.len,
                            (pid_t)MIN(spec->pid, (uint32_t)INT32_MAX), io, err);
     stasis__sandbox__v1__exec_spec__free_unpacked(spec, NULL);

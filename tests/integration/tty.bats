@@ -41,6 +41,40 @@ send(b"exit 6\n")' "$STASIS" --root "$R" run --bundle "$T/t" tty1 | tee "$T/log"
         "$STASIS" --root "$R" exec -t c1 sh | tail -n 1 | grep -q '^exit 4$'
 }
 
+# newlines COMMAND… : on a terminal, with stdout a file; what it wrote there is one line without CR.
+newlines() {
+    local status=0
+    pty 'wait()' sh -c 'exec "$@" >"$0"' "$T/raw" "$@" >"$T/log" || status=$?
+    cat "$T/log"
+    od -c "$T/raw"
+    printf 'hi\n' | cmp - "$T/raw" && [ "$status" = 0 ]
+}
+
+@test "a terminal whose output is not shown on one: newlines stay newlines" {
+    bundle t '.process.terminal = true'
+    args t echo hi
+    newlines "$STASIS" --root "$R" run --bundle "$T/t" tty6
+    newlines "$STASIS" --root "$R" exec -t c1 echo hi
+}
+
+@test "exec -t: the program finds the size at once" {
+    pty 'expect(b"30 100"); wait()' "$STASIS" --root "$R" exec -t c1 stty size | tail -n 1 | grep -q '^exit 0$'
+}
+
+@test "consoleSize: the size of a terminal that goes to --console-socket, of run and of exec" {
+    bundle t '.process.terminal = true | .process.consoleSize = {width: 91, height: 17}'
+    args t sh -c 'stty size; sleep 10000'
+    timeout 120 python3 "$BATS_TEST_DIRNAME/console_size.py" "$T/size.sock" '17 91' \
+        "$STASIS" --root "$R" run -d --bundle "$T/t" --console-socket "$T/size.sock" tty7
+    timeout 120 python3 "$BATS_TEST_DIRNAME/console_size.py" "$T/size.sock" '17 91' \
+        "$STASIS" --root "$R" exec -t -d --console-socket "$T/size.sock" tty7 stty size
+    echo '{"terminal":true,"user":{"uid":0,"gid":0},"args":["stty","size"],"cwd":"/","env":["PATH=/bin"],
+        "consoleSize":{"width":50,"height":9}}' >"$T/process.json"
+    timeout 120 python3 "$BATS_TEST_DIRNAME/console_size.py" "$T/size.sock" '9 50' \
+        "$STASIS" --root "$R" exec -d --console-socket "$T/size.sock" -p "$T/process.json" tty7
+    stasis delete --force tty7
+}
+
 @test "create with a terminal needs --console-socket" {
     bundle t '.process.terminal = true'
     run stasis create --bundle "$T/t" tty3

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/tty.h"
+
+/* Its unlockpt() is part of this program, where it stands in for the C library's as in crun. */
+#include "../../../src/agent/tty_setup.c"
 #include "support.h"
 
 #include <pty.h>
@@ -72,10 +75,59 @@ static void test_path(void **state) {
     assert_non_null(strstr(err.msg, path));
 }
 
+/* What the other end gets of one line that is written to the terminal. */
+static void expect_line(int master, int slave, const char *expected) {
+    char text[16] = "";
+    assert_int_equal(write(slave, "hi\n", 3), 3);
+    ssize_t n = read(master, text, sizeof(text) - 1);
+    assert_int_equal(n, strlen(expected));
+    assert_string_equal(text, expected);
+}
+
+static int open_peer(int master) {
+    int slave = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+    assert_true(slave >= 0);
+    return slave;
+}
+
+static void test_newlines(void **state) {
+    (void)state;
+    cleanup_fd int master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+    assert_int_equal(unlockpt(master), 0);
+    cleanup_fd int slave = open_peer(master);
+    expect_line(master, slave, "hi\r\n");
+    assert_int_equal(tty_keep_newlines(master, NULL), 0);
+    expect_line(master, slave, "hi\n");
+    cleanup_fd int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    assert_int_equal(tty_keep_newlines(null, NULL), -ENOTTY);
+}
+
+/* As in crun: between opening a terminal and using it. */
+static void test_setup(void **state) {
+    (void)state;
+    struct winsize ws;
+    char how[TTY_SETUP_SIZE];
+    assert_true(snprintf(how, sizeof(how), TTY_SETUP_FORMAT, 65535u, 65535u, 1u) < (int)sizeof(how));
+    cleanup_fd int master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+    setenv(TTY_SETUP, "77 33 1", 1);
+    assert_int_equal(unlockpt(master), 0);
+    unsetenv(TTY_SETUP);
+    cleanup_fd int slave = open_peer(master);
+    assert_int_equal(ioctl(slave, TIOCGWINSZ, &ws), 0);
+    assert_int_equal(ws.ws_col, 77);
+    assert_int_equal(ws.ws_row, 33);
+    expect_line(master, slave, "hi\n");
+    errno = 0;
+    assert_int_equal(unlockpt(-1), -1);
+    assert_int_equal(errno, EBADF);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_take, tmpdir_setup, tmpdir_teardown),
         cmocka_unit_test_setup_teardown(test_nothing, tmpdir_setup, tmpdir_teardown),
+        cmocka_unit_test(test_newlines),
+        cmocka_unit_test(test_setup),
         cmocka_unit_test_setup_teardown(test_path, tmpdir_setup, tmpdir_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
