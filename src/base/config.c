@@ -35,6 +35,7 @@ enum key_id {
     KEY_CRIU_LOG_LEVEL,
     KEY_SNAPSHOT_DIR,
     KEY_TEMPLATE_DIR,
+    KEY_NETWORK_MISSING,
     KEY_LOG_LEVEL,
     KEY_GUEST_CONSOLE,
     KEY_GUEST_LOG_MAX,
@@ -78,6 +79,9 @@ static const struct config_key keys[KEY_COUNT] = {
                           "Where snapshots are kept."},
     [KEY_TEMPLATE_DIR] = {"snapshot", "templates", "directory, absolute", "/var/lib/stasis/templates",
                           "Where templates are kept."},
+    [KEY_NETWORK_MISSING] =
+        {"network", "missing", "warn or refuse", "warn",
+         "What to do with a container whose network namespace has interfaces, which it does not get in its VM."},
     [KEY_LOG_LEVEL] = {"log", "level", "error, warn, info or debug", "info",
                        "The least important messages that are logged, by the daemon and by the agent."},
     [KEY_GUEST_CONSOLE] = {"log", "guest_console", "true or false", "true",
@@ -167,6 +171,13 @@ static int set_bool(void *field, const char *value) {
     return 0;
 }
 
+static int set_missing(void *field, const char *value) {
+    if (strcmp(value, "warn") != 0 && strcmp(value, "refuse") != 0)
+        return -EINVAL;
+    *(bool *)field = value[0] == 'r';
+    return 0;
+}
+
 static int set_criu_log_level(void *field, const char *value) {
     uint64_t v;
     if (parse_u64(value, 4, &v) < 0)
@@ -208,6 +219,7 @@ static const struct {
     [KEY_CRIU_LOG_LEVEL] = {set_criu_log_level, offsetof(struct config, criu_log_level)},
     [KEY_SNAPSHOT_DIR] = {set_own_directory, offsetof(struct config, snapshot_dir)},
     [KEY_TEMPLATE_DIR] = {set_own_directory, offsetof(struct config, template_dir)},
+    [KEY_NETWORK_MISSING] = {set_missing, offsetof(struct config, network_refuse)},
     [KEY_LOG_LEVEL] = {set_log_level, offsetof(struct config, log_level)},
     [KEY_GUEST_CONSOLE] = {set_bool, offsetof(struct config, guest_console)},
     [KEY_GUEST_LOG_MAX] = {set_log_size, offsetof(struct config, guest_log_max)},
@@ -304,7 +316,8 @@ static int on_pair(void *user, const char *section, const char *name, const char
         return fail(p, "unknown key \"%.100s\" in section [%s]", name, section);
     if (!*section)
         return fail(p, "\"%.100s\" stands before the first section", name);
-    return fail(p, "unknown section [%.100s]; there are [vm], [agent], [checkpoint] and [log]", section);
+    return fail(p, "unknown section [%.100s]; there are [vm], [agent], [checkpoint], [snapshot], [network] and [log]",
+                section);
 }
 
 int config_parse(struct config *c, const char *name, const char *text, struct err *err) {

@@ -38,6 +38,8 @@ struct config {
     /* [snapshot] */
     char snapshot_dir[1024]; /* dir = DIR; default /var/lib/stasis/snapshots */
     char template_dir[1024]; /* templates = DIR; default /var/lib/stasis/templates */
+    /* [network] */
+    bool network_refuse; /* missing = warn|refuse; default warn */
     /* [log] */
     enum log_level log_level; /* level = error|warn|info|debug; default info */
     bool guest_console;       /* guest_console = true|false: the guest's console in the sandbox's log; default true */

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/json.h"
+#include "oci/network.h"
 
 const struct cli_command *const cli_commands[] = {
     &command_attach,
@@ -96,6 +97,17 @@ void cli_print_help(const struct cli_command *c, FILE *out) {
 int cli_load_config(const struct cli *cli, struct config *ret, struct err *err) {
     config_init(ret);
     return config_load(ret, cli->config, err);
+}
+
+int cli_check_network(const struct config *config, const json_t *spec, pid_t pid, struct err *err) {
+    cleanup_free char *text = NULL;
+    int r = oci_network_missing(spec, pid, &text, err);
+    if (r <= 0)
+        return r;
+    if (config->network_refuse)
+        return err_set(err, EOPNOTSUPP, "%s ([network] missing)", text);
+    log_warn("%s", text);
+    return 0;
 }
 
 /* With a log file an error goes there and, as plain text, to stderr, as runc does it. */

@@ -69,6 +69,9 @@ extern const struct option_table cli_global_options;
 /* Reads the configuration that --config names. */
 int cli_load_config(const struct cli *cli, struct config *ret, struct err *err);
 
+/* A network that an engine made for the container (oci_network_missing()): warns, or fails, as configured. */
+int cli_check_network(const struct config *config, const json_t *spec, pid_t pid, struct err *err);
+
 /*
  * The exit code for an error: 127 when the user's program was not found and 126 when it could not be executed, which
  * the daemon reports as ENOENT and EACCES (or EPERM) with "exec: " in the message; for everything else 1, or what

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
 
+#include "base/json.h"
 #include "cli/lookup.h"
 #include "cli/task.h"
+#include "oci/spec.h"
 
 static int run(struct cli *cli, const void *values, int n_args, char **args, struct err *err) {
     (void)values;
@@ -19,7 +21,16 @@ static int run(struct cli *cli, const void *values, int n_args, char **args, str
         return err_set(err, EBUSY, "cannot start an already running container");
     if (strcmp(status, "created") != 0)
         return err_set(err, EBUSY, "cannot start a container in the %s state", status);
-    r = lookup_connect(cli, &l, &s, err);
+    /* Since the creation an engine may have made a network. */
+    cleanup_json json_t *spec = NULL;
+    struct config config;
+    r = cli_load_config(cli, &config, err);
+    if (r == 0)
+        r = oci_spec_load(l.container->bundle, &spec, err);
+    if (r == 0)
+        r = cli_check_network(&config, spec, l.container->pid, err);
+    if (r == 0)
+        r = lookup_connect(cli, &l, &s, err);
     if (r == 0)
         r = task_start(&s, args[0], "", 0, err);
     return r;

@@ -87,6 +87,9 @@ static int check_bundle(struct launch *l, struct err *err) {
     /* The daemon logs them as warnings, where they stay. */
     for (size_t i = 0; i < guest.notes.n; i++)
         log_info("%s", guest.notes.v[i]);
+    r = cli_check_network(&l->config, spec, 0, err);
+    if (r < 0)
+        return r;
     l->io_request.terminal = guest.terminal;
     r = json_get_obj(spec, "", "process", &process, err);
     return r > 0 ? oci_console_size(process, &l->io_request.width, &l->io_request.height, err) : r;

@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/path.h"
+#include "oci/network.h"
 #include "oci/rewrite.h"
 #include "sandbox/checkpoint.h"
 #include "sandbox/share.h"
@@ -195,6 +196,18 @@ static int mount_rootfs(struct container *c, const struct container_spec *spec, 
     return r < 0 ? r : layers_of_mount(&spec->rootfs[spec->n_rootfs - 1], &c->layers, err);
 }
 
+/* Logged at the creation and again at the start: between them the network may have come. */
+static int check_network(const struct container *c, pid_t host_pid, struct err *err) {
+    cleanup_free char *text = NULL;
+    int r = c->pod_member ? 0 : oci_network_missing(c->spec, host_pid, &text, err);
+    if (r <= 0)
+        return r;
+    if (sandbox_config(c->sb)->network_refuse)
+        return err_set(err, EOPNOTSUPP, "container %s: %s ([network] missing)", c->id, text);
+    log_warn("container %s: %s", c->id, text);
+    return 0;
+}
+
 static int prepare(struct container *c, const struct container_spec *spec, struct err *err) {
     struct oci_pod_host pod = {.sandbox_id = spec->pod.sandbox_id, .pid = getpid()};
     int r = 0;
@@ -207,6 +220,10 @@ static int prepare(struct container *c, const struct container_spec *spec, struc
     if (r == 0)
         r = oci_spec_for_pod(c->spec, c->guest_id, c->bundle, spec->pod.role == OCI_POD_MEMBER ? &pod : NULL, &c->guest,
                              err);
+    if (r < 0)
+        return r;
+    c->pod_member = spec->pod.role == OCI_POD_MEMBER;
+    r = check_network(c, 0, err);
     if (r < 0)
         return r;
     for (size_t i = 0; i < c->guest.notes.n; i++)
@@ -311,7 +328,9 @@ static int call_agent(struct container *c, const char *method, ttrpc_reply_fn fn
 }
 
 int container_start(struct container *c, sandbox_done_fn done, void *userdata, struct err *err) {
-    int r = container_begin(c, CONTAINER_STARTING, done, userdata, err);
+    int r = c->state == CONTAINER_CREATED ? check_network(c, process_host_pid(c->init), err) : 0;
+    if (r == 0)
+        r = container_begin(c, CONTAINER_STARTING, done, userdata, err);
     if (r < 0)
         return r;
     (void)process_move(c->init, PROCESS_STARTING, NULL);

@@ -33,7 +33,7 @@ struct container {
     char *rootfs;   /* BUNDLE/rootfs (of a snapshot's copy: in the sandbox's directory), when we mounted it */
     struct layers layers;
     bool layers_are_ours; /* its lower directories are a snapshot's */
-    bool pod_sandbox;
+    bool pod_sandbox, pod_member;
     char *left_scratch; /* of a checkpoint whose worker did not end, to be removed with the container; owned */
     bool make_network;  /* guest.spec names a network namespace that the agent makes */
     json_t *spec;       /* the user's, for hooks and annotations */

@@ -61,7 +61,7 @@ static json_t *agent_spec(void) {
 static void create_sandbox(struct daemon *d) {
     write_pod_spec(d, "bundle", "sandbox", "c1",
                    "[{\"type\":\"pid\"},{\"type\":\"ipc\"},{\"type\":\"uts\"},{\"type\":\"mount\"},"
-                   "{\"type\":\"network\",\"path\":\"/var/run/netns/cni-1\"}]");
+                   "{\"type\":\"network\",\"path\":\"/proc/self/ns/net\"}]");
     create(d);
 }
 
@@ -78,7 +78,7 @@ static void test_sandbox_and_member(void **state) {
     cleanup_free char *namespaces =
         str_printf("[{\"type\":\"pid\"},{\"type\":\"mount\"},{\"type\":\"ipc\",\"path\":\"/proc/%d/ns/ipc\"},"
                    "{\"type\":\"uts\",\"path\":\"/proc/%d/ns/uts\"},"
-                   "{\"type\":\"network\",\"path\":\"/var/run/netns/cni-1\"}]",
+                   "{\"type\":\"network\",\"path\":\"/proc/self/ns/net\"}]",
                    (int)getpid(), (int)getpid());
     write_pod_spec(d, "member", "container", "c1", namespaces);
     if (create_member(d, "m1") < 0)
