@@ -15,14 +15,18 @@
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/sysmacros.h>
+#include <unistd.h>
 
 #include "base/json.h"
+#include "base/mountinfo.h"
 #include "base/path.h"
 #include "oci/rewrite.h"
 
 #ifndef MQUEUE_MAGIC
 #define MQUEUE_MAGIC 0x19800202
 #endif
+
+#define SUBMOUNTS_MAX 64 /* below one read-only bind; with more, all of it is read-only */
 
 enum option_action {
     OPT_PASS,
@@ -123,6 +127,8 @@ struct mount {
     const char *type, *source, *destination;
     const json_t *options;
     bool bind, recursive, read_only;
+    bool below;         /* what is mounted below the one that the options are of */
+    bool all_read_only; /* "rro": and what is mounted below */
 };
 
 const char *oci_mount_option_name(size_t i) {
@@ -169,6 +175,8 @@ static int one_option(struct rewrite *rw, const struct mount *m, size_t i, const
     if (o && o->action == OPT_REFUSE)
         return err_set(err, EOPNOTSUPP, "mounts[%zu].options[%zu]: \"%s\" is not supported", m->index, i, s);
     if (o && (o->action == OPT_BIND || o->action == OPT_SILENT))
+        return 0;
+    if (m->below && (strcmp(s, "ro") == 0 || strcmp(s, "rw") == 0))
         return 0;
     if (o && o->action == OPT_NOTE)
         return note_add(&rw->out->notes, err, "mounts[%zu].options[%zu]: \"%s\" is not supported, ignored", m->index, i,
@@ -257,6 +265,48 @@ static int bind_of_kernel_fs(struct rewrite *rw, struct mount *m, const char *re
                                                                 : "belongs to the host's kernel");
 }
 
+/* The paths, relative to real, of what the host has mounted below it; parents before children, as they were mounted.
+ * ret->n is 0 if there is nothing, or something that a container shall not write to for being mounted there: the
+ * host's kernel file systems, or more than is looked at. */
+static int writable_below(const char *real, struct strv *ret, struct err *err) {
+    struct mountinfo table = {0};
+    struct mountinfo_entry e;
+    size_t len = strcmp(real, "/") == 0 ? 0 : strlen(real);
+    bool refused = false;
+    int r = mountinfo_open(MOUNTINFO_SELF, &table, err);
+    while (r == 0 && !refused && mountinfo_next(&table, &e)) {
+        if (!is_below(e.mount_point, len ? real : "") || !e.mount_point[len] || !e.mount_point[len + 1])
+            continue;
+        refused = ret->n >= SUBMOUNTS_MAX || is_host_kernel_path(e.mount_point);
+        bool known = access(e.mount_point, F_OK) < 0; /* hidden by another mount */
+        for (size_t i = 0; i < ret->n && !known; i++)
+            known = strcmp(ret->v[i], e.mount_point + len) == 0;
+        if (!known && strv_add(ret, e.mount_point + len) < 0)
+            r = err_set(err, ENOMEM, "out of memory");
+    }
+    mountinfo_close(&table);
+    if (r < 0 || refused)
+        strv_clear(ret);
+    return r;
+}
+
+/* The guest mounts what is below by itself: as parts of the one read-only mount they would be read-only. */
+static int add_mounts_below(struct rewrite *rw, const struct mount *m, const char *guest_source,
+                            const struct strv *below, struct err *err) {
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < below->n; i++) {
+        cleanup_free char *destination = str_printf("%s%s", m->destination, below->v[i]);
+        cleanup_free char *source = str_printf("%s%s", guest_source, below->v[i]);
+        if (!destination || !source)
+            return err_set(err, ENOMEM, "out of memory");
+        struct mount part = *m;
+        part.destination = destination;
+        part.below = true;
+        r = add_guest_mount(rw, &part, "bind", source, "bind", NULL, err);
+    }
+    return r;
+}
+
 static int add_share_mount(struct rewrite *rw, const struct mount *m, const char *real, struct err *err) {
     struct oci_guest_spec *out = rw->out;
     struct oci_share_mount *grown = realloc(out->mounts, (out->n_mounts + 1) * sizeof(*grown));
@@ -264,17 +314,23 @@ static int add_share_mount(struct rewrite *rw, const struct mount *m, const char
         return err_set(err, ENOMEM, "out of memory");
     out->mounts = grown;
     unsigned n = (unsigned)out->n_mounts;
+    cleanup_strv struct strv below = {0};
+    int r = m->read_only && m->recursive && !m->all_read_only ? writable_below(real, &below, err) : 0;
+    if (r < 0)
+        return r;
     char *source = strdup(real);
     if (!source)
         return err_set(err, ENOMEM, "out of memory");
     out->mounts[out->n_mounts++] = (struct oci_share_mount){.source = source,
                                                             .read_only = m->read_only,
                                                             .recursive = m->recursive,
+                                                            .top_only = below.n > 0,
                                                             .index = n,
                                                             .spec_index = (unsigned)m->index};
     char guest_source[ID_MAX + 64];
     snprintf(guest_source, sizeof(guest_source), OCI_GUEST_SHARE "/%s/mounts/%u", rw->id, n);
-    return add_guest_mount(rw, m, "bind", guest_source, m->recursive ? "rbind" : "bind", NULL, err);
+    r = add_guest_mount(rw, m, "bind", guest_source, m->recursive ? "rbind" : "bind", NULL, err);
+    return r < 0 ? r : add_mounts_below(rw, m, guest_source, &below, err);
 }
 
 static int rewrite_bind(struct rewrite *rw, struct mount *m, struct err *err) {
@@ -307,8 +363,10 @@ static void read_options(struct mount *m) {
             m->recursive = s[0] == 'r';
         } else if (strcmp(s, "ro") == 0 || strcmp(s, "rro") == 0) {
             m->read_only = true;
+            m->all_read_only |= s[1] == 'r';
         } else if (strcmp(s, "rw") == 0 || strcmp(s, "rrw") == 0) {
             m->read_only = false;
+            m->all_read_only &= s[1] != 'r';
         }
     }
 }

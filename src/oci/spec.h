@@ -39,6 +39,7 @@ struct oci_share_mount {
     char *source;   /* absolute host path with links resolved; relative ones of the spec are taken from the bundle */
     bool read_only; /* the host makes its own mount read-only, whatever the guest does */
     bool recursive; /* rbind */
+    bool top_only;  /* with both: what is mounted below the source stays as it is ("ro", not "rro") */
     unsigned index;
     unsigned spec_index; /* in the user's mounts[], for messages */
 };

@@ -56,23 +56,30 @@ void share_close(struct share *s) {
     *s = (struct share){.fd = -1};
 }
 
-static int clone_tree(const char *source, bool recursive, bool read_only, struct err *err) {
+enum binding { BIND_WRITABLE, BIND_READ_ONLY, BIND_READ_ONLY_TOP };
+
+static int clone_tree(const char *source, bool recursive, enum binding binding, struct err *err) {
     cleanup_fd int tree = (int)syscall(SYS_open_tree, AT_FDCWD, source,
                                        OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (recursive ? AT_RECURSIVE : 0));
     if (tree < 0)
         return err_errno(err, errno, "cannot bind %s", source);
     /* The guest judges set-user-id bits and devices by its own mounts; on the host nothing in there may act. */
     struct mount_attr attr = {
-        .attr_set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC | (read_only ? MOUNT_ATTR_RDONLY : 0),
+        .attr_set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC |
+                    (binding == BIND_READ_ONLY ? MOUNT_ATTR_RDONLY : 0),
     };
     if (syscall(SYS_mount_setattr, tree, "", AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0), &attr, sizeof(attr)) < 0)
         return err_errno(err, errno, "cannot set the mount options of %s", source);
+    const struct mount_attr top = {.attr_set = MOUNT_ATTR_RDONLY};
+    if (binding == BIND_READ_ONLY_TOP && syscall(SYS_mount_setattr, tree, "", AT_EMPTY_PATH, &top, sizeof(top)) < 0)
+        return err_errno(err, errno, "cannot make %s read-only", source);
     return TAKE_FD(tree);
 }
 
 /* Mounts source at dirfd/name, which is made as a directory or an empty file to match. */
-static int bind_at(int dirfd, const char *name, const char *source, bool recursive, bool read_only, struct err *err) {
-    cleanup_fd int tree = clone_tree(source, recursive, read_only, err);
+static int bind_at(int dirfd, const char *name, const char *source, bool recursive, enum binding binding,
+                   struct err *err) {
+    cleanup_fd int tree = clone_tree(source, recursive, binding, err);
     if (tree < 0)
         return tree;
     struct stat st;
@@ -106,7 +113,7 @@ static int add_container(struct share *s, const char *id, const struct oci_guest
         return err_set(err, ENOTDIR, "root.path: %s is not a directory", spec->rootfs);
     /* Read-write even for a read-only root: mount points are made in it, and the guest's runtime then makes its mount
      * read-only. */
-    int r = bind_at(dir, "rootfs", spec->rootfs, true, false, err);
+    int r = bind_at(dir, "rootfs", spec->rootfs, true, BIND_WRITABLE, err);
     if (r < 0)
         return err_wrap(err, "root.path");
     if (spec->n_mounts == 0)
@@ -119,7 +126,8 @@ static int add_container(struct share *s, const char *id, const struct oci_guest
         const struct oci_share_mount *m = &spec->mounts[i];
         char name[16];
         snprintf(name, sizeof(name), "%u", m->index);
-        r = bind_at(mounts, name, m->source, m->recursive, m->read_only, err);
+        enum binding binding = !m->read_only ? BIND_WRITABLE : m->top_only ? BIND_READ_ONLY_TOP : BIND_READ_ONLY;
+        r = bind_at(mounts, name, m->source, m->recursive, binding, err);
         if (r < 0)
             return err_wrap(err, "mounts[%u]", m->spec_index);
     }
@@ -169,12 +177,13 @@ static int unmount_all_in(int dirfd, bool with_names, struct err *err) {
 
 static int add_checkpoint(int dir, const struct share_checkpoint *what, const struct share_checkpoint_names *names,
                           struct err *err) {
-    int r = bind_at(dir, names->images, what->images, false, what->images_read_only, err);
+    int r =
+        bind_at(dir, names->images, what->images, false, what->images_read_only ? BIND_READ_ONLY : BIND_WRITABLE, err);
     if (r == 0)
         r = FAULT(SHARE_WORK) ? err_errno(err, errno, "cannot bind %s", what->work)
-                              : bind_at(dir, names->work, what->work, false, false, err);
+                              : bind_at(dir, names->work, what->work, false, BIND_WRITABLE, err);
     for (size_t i = 0; r == 0 && what->parents && i < what->parents->n; i++)
-        r = bind_at(dir, strrchr(what->parents->v[i], '/') + 1, what->parents->v[i], false, true, err);
+        r = bind_at(dir, strrchr(what->parents->v[i], '/') + 1, what->parents->v[i], false, BIND_READ_ONLY, err);
     return r;
 }
 

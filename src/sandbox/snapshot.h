@@ -4,7 +4,7 @@
  *
  * A container's entry has its spec, the copy of its root (or of its overlay's upper directory), and in `state`:
  *   {"status": "running", "created": µs, "pod_sandbox": false, "root": PATH, "terminal": false,
- *    "mounts": [{"index": N, "source": PATH, "read_only": false, "recursive": false}],
+ *    "mounts": [{"index": N, "source": PATH, "read_only": false, "recursive": false, "top_only": false}],
  *    "processes": [{"exec_id": "", "pid": N, "state": "running", "stdin": true, "stdout": true, "stderr": true,
  *                   "width": 0, "height": 0, "exit": {"status": N, "time": µs}}]}
  * A mount's source is a path of the host that the snapshot was made on. Restored, a root is an overlay with the copy as

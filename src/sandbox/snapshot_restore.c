@@ -47,7 +47,8 @@ static int read_mounts(const json_t *state, const struct snapshot_container *ask
             return err_set(err, EINVAL, "%s: must be an object", path);
         if ((r = json_get_i64(m, path, "index", 0, OCI_MOUNTS_MAX - 1, &index, err)) < 0 ||
             (r = json_get_bool(m, path, "read_only", &to->read_only, err)) < 0 ||
-            (r = json_get_bool(m, path, "recursive", &to->recursive, err)) < 0)
+            (r = json_get_bool(m, path, "recursive", &to->recursive, err)) < 0 ||
+            (r = json_get_bool(m, path, "top_only", &to->top_only, err)) < 0)
             return r;
         if (index < 0 || !path_is_normal(source))
             return err_set(err, EINVAL, "%s: needs an index and an absolute source", path);

@@ -96,6 +96,24 @@ said() { grep -qxF -- "$1" "$T/out"; }
     [ ! -e "$T/ro/b" ]
 }
 
+@test "a read-only bind: what is mounted below stays writable, unless rro is asked for" {
+    mkdir -p "$T/tree/sub/in" "$T/tree/dir"
+    mount -t tmpfs -o size=1m below "$T/tree/sub"
+    mkdir "$T/tree/sub/in"
+    bundle b '.mounts += [
+        {destination: "/one", type: "bind", source: "'"$T/tree"'", options: ["rbind", "ro"]},
+        {destination: "/all", type: "bind", source: "'"$T/tree"'", options: ["rbind", "rro"]},
+        {destination: "/top", type: "bind", source: "'"$T/tree"'", options: ["bind", "ro"]}]'
+    in_container b 'for d in one all top; do for f in x dir/x sub/x sub/in/x; do touch /$d/$f 2>/dev/null && echo "$d/$f written"; done; done; true'
+    local found
+    found=$(find "$T/tree/sub" -type f | sort)
+    umount "$T/tree/sub"
+    [ "$(grep -c written "$T/out")" = 2 ]
+    said 'one/sub/x written'
+    said 'one/sub/in/x written'
+    [ "$found" = "$T/tree/sub/in/x"$'\n'"$T/tree/sub/x" ]
+}
+
 @test "memory, cpu and pids limits hold in the guest" {
     bundle b '.linux.resources = {memory: {limit: 33554432}, cpu: {shares: 512, quota: 20000, period: 100000}, pids: {limit: 20}}'
     in_container b 'cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/cpu.max /sys/fs/cgroup/pids.max; cat /sys/fs/cgroup/cpu.weight

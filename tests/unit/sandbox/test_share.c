@@ -188,6 +188,7 @@ static void test_recursive(void **state) {
     struct oci_share_mount mounts[] = {
         {.source = f->volume, .index = 0, .read_only = true, .recursive = true},
         {.source = f->volume, .index = 1, .read_only = true},
+        {.source = f->volume, .index = 2, .read_only = true, .recursive = true, .top_only = true},
     };
     struct oci_guest_spec spec = {.rootfs = f->volume, .mounts = mounts, .n_mounts = ARRAY_SIZE(mounts)};
     assert_int_equal(share_add_container(&f->share, "c1", &spec, &err), 0);
@@ -196,6 +197,8 @@ static void test_recursive(void **state) {
     assert_content(f, "c1/mounts/0/below/deep", "deep");
     assert_int_equal(openat(f->share.fd, "c1/mounts/0/below/new", O_WRONLY | O_CREAT | O_CLOEXEC, 0644), -1);
     assert_int_equal(errno, EROFS);
+    assert_mounted(f, "c1/mounts/2", true);
+    assert_mounted(f, "c1/mounts/2/below", false);
     assert_true(exists(f, "c1/mounts/1/below"));
     assert_false(exists(f, "c1/mounts/1/below/deep"));
     assert_int_equal(share_remove_container(&f->share, "c1", &err), 0);
