@@ -21,11 +21,13 @@ mkdir "$results"
 # fuzz TARGET : its output and its exit code, in files.
 fuzz() {
     local name=${1##*/} status=0
-    local corpus=$out/corpus/$name seeds=(tests/fuzz/seeds/"$name")
+    local corpus=$out/corpus/$name seeds=(tests/fuzz/seeds/"${name#fuzz_}")
     mkdir -p "$corpus"
     [ -d "${seeds[0]}" ] || seeds=()
+    local words=tests/fuzz/dictionaries/${name#fuzz_}.dict options=()
+    [ ! -f "$words" ] || options=(-dict="$words")
     "$1" -max_total_time="${STASIS_FUZZ_SECONDS:-4}" -timeout=10 -rss_limit_mb=1024 -artifact_prefix="$out/$name-" \
-        -verbosity=0 -print_final_stats=1 "$corpus" "${seeds[@]}" >"$results/$name" 2>&1 || status=$?
+        -verbosity=0 -print_final_stats=1 "${options[@]}" "$corpus" "${seeds[@]}" >"$results/$name" 2>&1 || status=$?
     echo $status >"$results/$name.status"
 }
 result() {

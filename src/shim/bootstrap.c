@@ -61,6 +61,8 @@ int bootstrap_address(const struct bootstrap *b, const char *id, char ret[BOOTST
     sha256_digest(&ctx, sizeof(digest), digest);
     hex_format(digest, sizeof(digest), hex);
     const char *dir = b->socket_dir ? b->socket_dir : BOOTSTRAP_SOCKET_DIR;
+    if (!utf8_valid(dir, strlen(dir))) /* the answer is JSON */
+        return err_set(err, EINVAL, "the directory for sockets is not UTF-8");
     int n = snprintf(ret, BOOTSTRAP_ADDRESS_MAX, "unix://%s/%s", dir, hex);
     if (n < 0 || (size_t)n >= BOOTSTRAP_ADDRESS_MAX)
         return err_set(err, EINVAL, "the directory for sockets %s is too long for a socket's address", dir);

@@ -44,13 +44,16 @@ static void assert_by_flags(const struct bootstrap *b) {
 static void address(void **state) {
     (void)state;
     cleanup_bootstrap struct bootstrap b = by_flags();
-    char got[BOOTSTRAP_ADDRESS_MAX];
+    char got[BOOTSTRAP_ADDRESS_MAX], other_dir[BOOTSTRAP_ADDRESS_MAX];
     struct err err = ERR_INIT;
     assert_int_equal(bootstrap_address(&b, "c1", got, &err), 0);
     assert_string_equal(got, "unix:///run/containerd/s/" DIGEST);
     b.socket_dir = strdup("/run/other");
     assert_int_equal(bootstrap_address(&b, "c1", got, &err), 0);
     assert_string_equal(got, "unix:///run/other/" DIGEST);
+    b.socket_dir[1] = '\xff'; /* the answer could not hold it */
+    assert_int_equal(bootstrap_address(&b, "c1", other_dir, &err), -EINVAL);
+    b.socket_dir[1] = 'r';
     /* Every part of it counts. */
     char other[BOOTSTRAP_ADDRESS_MAX];
     assert_int_equal(bootstrap_address(&b, "c2", other, &err), 0);
