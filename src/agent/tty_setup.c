@@ -7,21 +7,25 @@
 #include "agent/tty_setup.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <termios.h>
 
 /* A terminal that cannot be set up is used as it is: the agent tries again. */
 static void set_up(int fd, const char *how) {
-    unsigned width = 0, height = 0, relayed = 0;
+    unsigned long value[3]; /* width, height, relayed */
     struct termios t;
-    if (sscanf(how, TTY_SETUP_FORMAT, &width, &height, &relayed) != 3)
-        return;
-    struct winsize ws = {.ws_col = (unsigned short)width, .ws_row = (unsigned short)height};
-    if (width && height)
+    for (int i = 0; i < 3; i++) {
+        char *end;
+        value[i] = strtoul(how, &end, 10);
+        if (end == how)
+            return;
+        how = end;
+    }
+    struct winsize ws = {.ws_col = (unsigned short)value[0], .ws_row = (unsigned short)value[1]};
+    if (ws.ws_col && ws.ws_row)
         (void)ioctl(fd, TIOCSWINSZ, &ws);
-    if (!relayed || tcgetattr(fd, &t) < 0)
+    if (!value[2] || tcgetattr(fd, &t) < 0)
         return;
     t.c_oflag &= ~(tcflag_t)ONLCR;
     (void)tcsetattr(fd, TCSANOW, &t);
