@@ -46,6 +46,8 @@
     POINT(COMMIT_SYNC_NAME, "commit.sync-name")   /* which is made durable */                                          \
     POINT(COLLECT_LOG, "collect.log")             /* a log is copied for the user */                                   \
     POINT(CHECKPOINT_EXIT, "checkpoint.exit")     /* the kill afterwards; fails: it is lost, and waited for 1 s */     \
+    /* the daemon, when it shows a container's files in its monitor */                                                 \
+    POINT(VIEW_COPY, "view.copy") /* its mounts are copied out of the share */                                         \
     /* the daemon, in a restore (besides the above) */                                                                 \
     POINT(RESTORE_CALL, "restore.call")   /* the call to the agent */                                                  \
     POINT(RESTORE_WATCH, "restore.watch") /* the processes run, and are to be watched */                               \

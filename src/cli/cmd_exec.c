@@ -55,7 +55,7 @@ struct exec {
     struct monitor monitor;
     struct session session;
     struct attach attach;
-    bool detached; /* with a monitor */
+    bool detached;
 };
 
 /* What can be found wrong without the daemon. */
@@ -98,13 +98,18 @@ static int connect_daemon(struct exec *e, struct err *err) {
     signals_block();
     r = io_prepare(&req, &e->io, err);
     e->detached = o->detach;
-    if (r == 0 && e->detached) {
-        struct monitor_spec spec = {
-            .dir = &e->lookup.dir, .container_id = e->id, .exec_id = e->exec_id, .slave = e->io.slave};
+    const struct monitor_spec spec = {.sandbox_id = e->lookup.dir.id,
+                                      .container_id = e->id,
+                                      .exec_id = e->exec_id,
+                                      .title = json_object_get(e->process, "args"),
+                                      .slave = e->detached ? e->io.slave : -1,
+                                      .foreground = !e->detached};
+    if (r == 0)
         r = monitor_fork(&spec, &e->monitor, err);
-    }
     if (r == 0)
         r = lookup_connect(e->cli, &e->lookup, &e->session, err);
+    if (r == 0)
+        r = monitor_attach(&e->monitor, &e->session, e->lookup.state.daemon_pid, e->lookup.state.daemon_start, err);
     if (r < 0)
         return r;
     e->attach =
@@ -114,14 +119,16 @@ static int connect_daemon(struct exec *e, struct err *err) {
 
 static int start(struct exec *e, struct err *err) {
     cleanup_free char *text = json_text(e->process, JSON_COMPACT);
-    pid_t pid = e->detached ? e->monitor.pid : getpid();
+    pid_t pid = e->monitor.pid;
     if (!text)
         return err_set(err, ENOMEM, "out of memory");
     int r = task_exec(&e->session, e->id, e->exec_id, text, pid, &e->io.pass, err);
     if (r < 0)
         return r;
     io_passed(&e->io);
-    r = e->detached ? monitor_release(&e->monitor, err) : attach_run(&e->attach, err);
+    r = monitor_release(&e->monitor, err);
+    if (r == 0 && !e->detached)
+        r = attach_run(&e->attach, err);
     if (r == 0)
         r = task_start(&e->session, e->id, e->exec_id, 0, err);
     if (r == 0 && e->options->pid_file)

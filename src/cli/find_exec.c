@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "cli/task.h"
-#include "proto/options.pb-c.h"
 
 #define LIST_MAX 1024 /* bytes of the list in the message */
 
@@ -31,22 +30,14 @@ static void look_at(struct search *f, const char *exec_id, uint32_t pid) {
 
 int find_exec(struct session *s, const char *id, const char *wanted, char ret[ID_MAX + 1], struct err *err) {
     struct search f = {.wanted = wanted, .ret = ret};
-    Containerd__Task__V2__PidsResponse *pids = NULL;
+    Stasis__Sandbox__V1__ExecsResponse *execs = NULL;
     bool terminal;
-    int r = task_pids(s, id, &pids, err);
+    int r = task_execs(s, id, &execs, err);
     if (r < 0)
         return r;
-    for (size_t i = 0; (!f.found || f.by_pid) && i < pids->n_processes; i++) {
-        const Containerd__Task__V2__ProcessInfo *p = pids->processes[i];
-        Containerd__Runc__V1__ProcessDetails *details =
-            p->info ? containerd__runc__v1__process_details__unpack(NULL, p->info->value.len, p->info->value.data)
-                    : NULL;
-        if (details) {
-            look_at(&f, details->exec_id, p->pid);
-            containerd__runc__v1__process_details__free_unpacked(details, NULL);
-        }
-    }
-    containerd__task__v2__pids_response__free_unpacked(pids, NULL);
+    for (size_t i = 0; (!f.found || f.by_pid) && i < execs->n_execs; i++)
+        look_at(&f, execs->execs[i]->id, execs->execs[i]->pid);
+    stasis__sandbox__v1__execs_response__free_unpacked(execs, NULL);
     if (f.found)
         return 0;
     /* One that has ended is not among them. */

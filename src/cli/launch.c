@@ -25,6 +25,7 @@ struct launch {
     const struct launch_options *options;
     const char *id;
     char *bundle, *rootfs; /* absolute; owned */
+    json_t *args;          /* process.args; owned */
     struct config config;
     struct io_request io_request;
     struct new_sandbox sandbox;
@@ -92,6 +93,7 @@ static int check_bundle(struct launch *l, struct err *err) {
         return r;
     l->io_request.terminal = guest.terminal;
     r = json_get_obj(spec, "", "process", &process, err);
+    l->args = json_incref(json_object_get(process, "args"));
     return r > 0 ? oci_console_size(process, &l->io_request.width, &l->io_request.height, err) : r;
 }
 
@@ -119,23 +121,29 @@ static int check(struct launch *l, struct err *err) {
 }
 
 static int make_sandbox(struct launch *l, struct err *err) {
-    bool monitored = l->io_request.detach;
+    bool detach = l->io_request.detach;
     int r = io_prepare(&l->io_request, &l->io, err);
-    if (r == 0 && monitored) {
-        struct monitor_spec spec = {.dir = &l->sandbox.dir, .container_id = l->id, .exec_id = "", .slave = l->io.slave};
+    struct monitor_spec spec = {.sandbox_id = l->id,
+                                .container_id = l->id,
+                                .exec_id = "",
+                                .title = l->args,
+                                .slave = detach ? l->io.slave : -1,
+                                .foreground = !detach};
+    if (r == 0)
         r = monitor_fork(&spec, &l->monitor, err);
-    }
     if (r == 0)
         r = new_sandbox_start(&l->sandbox, l->cli, l->bundle, l->config.rpc_timeout, err);
+    if (r == 0)
+        r = monitor_attach(&l->monitor, &l->sandbox.session, l->sandbox.daemon.pid, l->sandbox.daemon_start, err);
     if (r < 0)
         return r;
     l->attach =
-        (struct attach){.session = &l->sandbox.session, .id = l->id, .exec_id = "", .io = monitored ? NULL : &l->io};
+        (struct attach){.session = &l->sandbox.session, .id = l->id, .exec_id = "", .io = detach ? NULL : &l->io};
     return attach_begin(&l->attach, err);
 }
 
 static int make_container(struct launch *l, struct err *err) {
-    pid_t pid = l->monitor.pid ? l->monitor.pid : getpid();
+    pid_t pid = l->monitor.pid;
     struct task_restore restore = {0};
     if (l->options->restore)
         restore = (struct task_restore){.images = l->options->restore->images,
@@ -146,8 +154,7 @@ static int make_container(struct launch *l, struct err *err) {
     if (r < 0)
         return r;
     io_passed(&l->io);
-    if (l->monitor.pid)
-        r = monitor_release(&l->monitor, err);
+    r = monitor_release(&l->monitor, err);
     if (r == 0 && l->options->pid_file) {
         r = launch_write_pid(l->options->pid_file, pid, err);
         l->wrote_pid = r == 0;
@@ -245,6 +252,7 @@ static void clear(struct launch *l) {
     new_sandbox_close(&l->sandbox);
     free(l->bundle);
     free(l->rootfs);
+    json_decref(l->args);
 }
 
 /* The container has ended in the foreground: it is removed unless it is to be kept. */

@@ -179,7 +179,11 @@ static int make_members(struct restore *x, struct err *err) {
         if (FAULT(DIR_BUNDLE))
             return err_errno(err, errno, "cannot create directory %s", m->bundle);
         r = m->bundle ? snapshot_bundle_write(m->bundle, m->spec, err) : out_of_memory(err);
-        const struct monitor_spec spec = {.dir = &x->sandbox.dir, .container_id = m->id, .exec_id = "", .slave = -1};
+        const struct monitor_spec spec = {.sandbox_id = x->id,
+                                          .container_id = m->id,
+                                          .exec_id = "",
+                                          .title = json_object_get(json_object_get(m->spec, "process"), "args"),
+                                          .slave = -1};
         if (r == 0)
             r = monitor_fork(&spec, &m->monitor, err);
     }
@@ -187,7 +191,7 @@ static int make_members(struct restore *x, struct err *err) {
 }
 
 static int call(struct restore *x, struct restored *ret, struct err *err) {
-    cleanup_free struct restore_call_container *list = calloc(x->n, sizeof(*list));
+    cleanup_free struct restore_call_container *list = calloc(MAX(x->n, 1), sizeof(*list));
     cleanup_free char *what = str_printf("restoring %s", x->id);
     struct progress progress = {0};
     struct session *s = &x->sandbox.session;
@@ -219,6 +223,9 @@ static int run(struct restore *x, struct restored *ret, struct err *err) {
     int r = make_members(x, err);
     if (r == 0)
         r = new_sandbox_start(&x->sandbox, x->cli, x->members[x->main].bundle, x->config.rpc_timeout, err);
+    for (size_t i = 0; r == 0 && i < x->n; i++)
+        r = monitor_attach(&x->members[i].monitor, &x->sandbox.session, x->sandbox.daemon.pid, x->sandbox.daemon_start,
+                           err);
     if (r == 0)
         r = call(x, ret, err);
     if (r == 0)

@@ -200,10 +200,10 @@ int task_processes(struct session *s, const char *id, Stasis__Agent__V1__Process
     return session_call(s, sandbox, "Processes", &req.base, NULL, 0, 0, (ProtobufCMessage **)(void *)ret, err);
 }
 
-int task_pids(struct session *s, const char *id, Containerd__Task__V2__PidsResponse **ret, struct err *err) {
-    Containerd__Task__V2__PidsRequest req = CONTAINERD__TASK__V2__PIDS_REQUEST__INIT;
+int task_execs(struct session *s, const char *id, Stasis__Sandbox__V1__ExecsResponse **ret, struct err *err) {
+    Stasis__Sandbox__V1__ProcessesRequest req = STASIS__SANDBOX__V1__PROCESSES_REQUEST__INIT;
     req.id = TEXT(id);
-    return session_call(s, task, "Pids", &req.base, NULL, 0, 0, (ProtobufCMessage **)ret, err);
+    return session_call(s, sandbox, "Execs", &req.base, NULL, 0, 0, (ProtobufCMessage **)ret, err);
 }
 
 int task_stats(struct session *s, const char *id, Containerd__Task__V2__StatsResponse **ret, struct err *err) {

@@ -30,7 +30,7 @@ struct task_restore {
     const Stasis__Agent__V1__CriuOptions *criu;
 };
 
-/* host_pid: the process that stands for the new one on this host. timeout as session_call's. */
+/* host_pid: its monitor on this host. timeout as session_call's. */
 int task_create(struct session *s, const char *id, const char *bundle, pid_t host_pid, const struct task_stdio *io,
                 const struct task_restore *restore, uint64_t timeout, struct err *err);
 int task_exec(struct session *s, const char *id, const char *exec_id, const char *process_json, pid_t host_pid,
@@ -57,7 +57,7 @@ int task_shutdown(struct session *s, const char *id, bool now, uint64_t timeout,
 
 /* The answer is freed by the caller with protobuf_c_message_free_unpacked(&ret->base, NULL). */
 int task_processes(struct session *s, const char *id, Stasis__Agent__V1__ProcessesResponse **ret, struct err *err);
-int task_pids(struct session *s, const char *id, Containerd__Task__V2__PidsResponse **ret, struct err *err);
+int task_execs(struct session *s, const char *id, Stasis__Sandbox__V1__ExecsResponse **ret, struct err *err);
 int task_stats(struct session *s, const char *id, Containerd__Task__V2__StatsResponse **ret, struct err *err);
 int task_describe(struct session *s, Stasis__Sandbox__V1__DescribeResponse **ret, struct err *err);
 int task_info(struct session *s, Stasis__Sandbox__V1__InfoResponse **ret, struct err *err);

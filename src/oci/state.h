@@ -23,7 +23,7 @@
 struct oci_container_state {
     char *id, *bundle, *rootfs; /* owned */
     const char *status;         /* static: creating, created, running, paused, stopped */
-    pid_t pid;                  /* host process that stands for the container; 0 when stopped */
+    pid_t pid;                  /* of its monitor on the host; 0 when stopped */
     uint64_t created_wall_usec;
     uint32_t exit_status; /* valid when stopped */
     uid_t owner;

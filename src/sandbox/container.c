@@ -12,6 +12,8 @@
 #include "sandbox/checkpoint.h"
 #include "sandbox/share.h"
 
+#define MONITOR_END_USEC (2 * USEC_PER_SEC)
+
 static void on_init_exited(struct process *p) {
     struct container *c = process_container(p);
     sandbox_mark(c->sb, "exited");
@@ -99,9 +101,37 @@ static void create_failed(struct container *c, const struct err *err) {
 }
 
 int container_still_wanted(const struct container *c, struct err *err) {
-    return process_host_is_gone(c->init) ? err_set(err, ECANCELED, "container %s: pid %d, which stood for it, is gone",
-                                                   c->id, (int)process_host_pid(c->init))
-                                         : 0;
+    return process_host_is_gone(c->init)
+               ? err_set(err, ECANCELED, "container %s: its monitor process (pid %d) has exited", c->id,
+                         (int)process_host_pid(c->init))
+               : 0;
+}
+
+int container_show(struct container *c, worker_done_fn done, void *userdata, struct err *err) {
+    c->view = (struct view_spec){.share = sandbox_share(c->sb),
+                                 .id = c->id,
+                                 .guest_id = c->guest_id,
+                                 .pidfd = process_host_pidfd(c->init),
+                                 .spec = c->spec,
+                                 .mounts = c->guest.mounts,
+                                 .n_mounts = c->guest.n_mounts};
+    return worker_start(sandbox_event(c->sb), "view of a container", view_build, &c->view, done, userdata,
+                        &c->view_worker, err);
+}
+
+static void on_shown(void *userdata, const struct err *err) {
+    struct container *c = userdata;
+    c->view_worker = NULL;
+    struct err e = ERR_INIT;
+    if (err && container_still_wanted(c, &e) == 0)
+        e = *err;
+    if (e.code) {
+        create_failed(c, &e);
+        return;
+    }
+    c->shown = true;
+    sandbox_mark(c->sb, "created");
+    container_finish(c, CONTAINER_CREATED, NULL);
 }
 
 static void on_agent_created(void *userdata, ProtobufCMessage **reply, const struct err *err) {
@@ -112,12 +142,9 @@ static void on_agent_created(void *userdata, ProtobufCMessage **reply, const str
     }
     const Stasis__Agent__V1__CreateContainerResponse *r = (const void *)*reply;
     struct err e = ERR_INIT;
-    if (container_still_wanted(c, &e) < 0 || process_watch(c->init, r->pid, &e) < 0) {
+    if (container_still_wanted(c, &e) < 0 || process_watch(c->init, r->pid, &e) < 0 ||
+        container_show(c, on_shown, c, &e) < 0)
         create_failed(c, &e);
-        return;
-    }
-    sandbox_mark(c->sb, "created");
-    container_finish(c, CONTAINER_CREATED, NULL);
 }
 
 void container_create_request(const struct container *c, char *text, Stasis__Agent__V1__CreateContainerRequest *ret) {
@@ -209,7 +236,9 @@ static int check_network(const struct container *c, pid_t host_pid, struct err *
 }
 
 static int prepare(struct container *c, const struct container_spec *spec, struct err *err) {
-    struct oci_pod_host pod = {.sandbox_id = spec->pod.sandbox_id, .pid = getpid()};
+    const struct container *pause = spec->pod.sandbox_id ? sandbox_find(c->sb, spec->pod.sandbox_id) : NULL;
+    struct oci_pod_host pod = {.sandbox_id = spec->pod.sandbox_id,
+                               .pid = pause && pause->init ? process_host_pid(pause->init) : 0};
     int r = 0;
     c->pod_sandbox = spec->pod.role == OCI_POD_SANDBOX;
     c->spec = json_incref(spec->spec);
@@ -241,6 +270,8 @@ static int prepare(struct container *c, const struct container_spec *spec, struc
     r = process_default_size(spec->io, json_object_get(c->spec, "process"), err);
     if (r == 0)
         r = process_new(c->sb, c, "", spec->host_pid, spec->io, &container_init_ops, &c->init, err);
+    if (r == 0 && !spec->host_pid)
+        r = process_make_monitor(c->init, json_object_get(json_object_get(c->spec, "process"), "args"), err);
     if (r == 0)
         r = process_set_uris(c->init, spec->uris[0] ? spec->uris[0] : "", spec->uris[1] ? spec->uris[1] : "",
                              spec->uris[2] ? spec->uris[2] : "", err);
@@ -297,6 +328,24 @@ static void on_poststart_done(void *userdata, const struct err *err) {
     container_finish(c, CONTAINER_RUNNING, NULL);
 }
 
+static void run_poststart(struct container *c) {
+    struct err e = ERR_INIT;
+    if (run_hooks(c, "poststart", on_poststart_done, &e) < 0)
+        on_poststart_done(c, &e);
+}
+
+static void on_restored_shown(void *userdata, const struct err *err) {
+    struct container *c = userdata;
+    c->view_worker = NULL;
+    c->shown = !err;
+    if (!err || c->state == CONTAINER_STOPPED) {
+        run_poststart(c);
+        return;
+    }
+    sandbox_kill_quietly(c->sb, c->init);
+    container_finish(c, CONTAINER_RUNNING, err); /* until it has ended */
+}
+
 void container_started(struct container *c, const struct err *err) {
     if (err) {
         (void)process_move(c->init, PROCESS_CREATED, NULL);
@@ -309,8 +358,11 @@ void container_started(struct container *c, const struct err *err) {
     if (process_get_state(c->init) == PROCESS_STARTING)
         (void)process_move(c->init, PROCESS_RUNNING, NULL);
     struct err e = ERR_INIT;
-    if (run_hooks(c, "poststart", on_poststart_done, &e) < 0)
-        on_poststart_done(c, &e);
+    /* What a restore makes has its mounts only now. */
+    if (c->shown)
+        run_poststart(c);
+    else if (container_show(c, on_restored_shown, c, &e) < 0)
+        on_restored_shown(c, &e);
 }
 
 static void on_started(void *userdata, ProtobufCMessage **reply, const struct err *err) {
@@ -393,16 +445,23 @@ bool container_kill_unrestored(struct container *c) {
 
 /* Delete. */
 
-static void on_poststop_done(void *userdata, const struct err *err) {
+/* The monitor holds the container's mounts; who deletes a container may remove what they are made of. */
+static void on_monitor_ended(void *userdata) {
     struct container *c = userdata;
-    if (err)
-        log_warn("container %s: %s", c->id, err->msg);
     struct operation op = c->op;
     struct sandbox *sb = c->sb;
     c->op = (struct operation){0};
     sandbox_remove(sb, c);
     sandbox_save(sb);
     op.done(op.userdata, NULL);
+}
+
+static void on_poststop_done(void *userdata, const struct err *err) {
+    struct container *c = userdata;
+    if (err)
+        log_warn("container %s: %s", c->id, err->msg);
+    if (!process_await_host(c->init, MONITOR_END_USEC, on_monitor_ended, c))
+        on_monitor_ended(c);
 }
 
 static void delete_on_host(struct container *c) {
@@ -475,8 +534,8 @@ struct process *container_find(const struct container *c, const char *exec_id) {
     return *exec_id ? exec_find(&c->execs, exec_id) : c->init;
 }
 
-struct process *container_find_pid(const struct container *c, uint32_t guest_pid) {
-    return exec_find_pid(&c->execs, guest_pid);
+int container_each_exec(const struct container *c, container_exec_fn fn, void *userdata, struct err *err) {
+    return exec_each(&c->execs, fn, userdata, err);
 }
 
 /* Life's end and access. */
@@ -495,6 +554,7 @@ void container_free(struct container *c) {
     checkpoint_cancel(c);
     restore_free(c);
     exec_clear(&c->execs);
+    worker_cancel(c->view_worker);
     process_free(c->init);
     if (op.done) {
         struct err err = ERR_INIT;

@@ -25,7 +25,7 @@ struct container_spec {
     const char *id;
     const char *bundle;                /* absolute */
     json_t *spec;                      /* its config.json (oci_spec_load); NULL: is read. Shared, not taken */
-    pid_t host_pid;                    /* stands for the container on the host; 0: this daemon */
+    pid_t host_pid;                    /* its monitor; 0: this daemon makes one */
     struct process_stdio *io;          /* taken, also on failure */
     const char *uris[3];               /* process_set_uris(); NULL: "" */
     const struct rootfs_mount *rootfs; /* to be mounted at BUNDLE/rootfs; borrowed during the call */
@@ -68,8 +68,9 @@ int container_exec_delete(struct container *c, struct process *p, struct err *er
 /* "" is the init. NULL: there is none. */
 struct process *container_find(const struct container *c, const char *exec_id);
 
-/* The exec that the agent started as this pid; NULL: there is none. */
-struct process *container_find_pid(const struct container *c, uint32_t guest_pid);
+/* Calls fn for each exec until it fails. */
+typedef int (*container_exec_fn)(struct process *p, void *userdata, struct err *err);
+int container_each_exec(const struct container *c, container_exec_fn fn, void *userdata, struct err *err);
 
 /* The VM is gone. */
 void container_lost(struct container *c);

@@ -9,6 +9,8 @@
 #include "sandbox/container.h"
 #include "sandbox/exec.h"
 #include "sandbox/layers.h"
+#include "sandbox/view.h"
+#include "sandbox/worker.h"
 
 struct checkpoint;
 struct restore;
@@ -42,6 +44,9 @@ struct container {
     uint64_t created_wall_usec;
     struct process *init;
     struct exec_list execs;
+    struct view_spec view;
+    struct worker *view_worker; /* builds it */
+    bool shown;                 /* it is there */
     struct operation op;
     struct idle_waiter *idle;      /* called when it is over */
     struct checkpoint *checkpoint; /* under way */
@@ -59,12 +64,14 @@ void container_finish(struct container *c, enum container_state to, const struct
  * nevertheless: the one that undoes it, "Pause" or "Resume", is sent behind it. */
 void container_undo_late(struct container *c, const char *method, const struct err *err);
 
-/* -ECANCELED when who stood for it on the host was killed before there was anything in the guest to be killed with it.
- */
+/* -ECANCELED when its monitor was killed before there was anything in the guest to be killed with it. */
 int container_still_wanted(const struct container *c, struct err *err);
 
 /* The answer to Start, or to the restore in its place: goes on with the hooks, or back. */
 void container_started(struct container *c, const struct err *err);
+
+/* Shows the container's files in its monitor (view.h); done as of worker_start(). */
+int container_show(struct container *c, worker_done_fn done, void *userdata, struct err *err);
 
 /* For exit of the init, wherever the container came from. */
 extern const struct process_ops container_init_ops;

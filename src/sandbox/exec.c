@@ -38,14 +38,11 @@ static void free_exec(struct exec *e) {
     free(e);
 }
 
-static int rewrite(struct container *c, const char *process_json, size_t len, struct process_stdio *io, char **ret,
-                   struct err *err) {
-    cleanup_json json_t *process = NULL;
+/* The guest's form of a process object. */
+static int rewrite(struct container *c, const json_t *process, struct process_stdio *io, char **ret, struct err *err) {
     cleanup_json json_t *guest = NULL;
     cleanup_strv struct strv notes = {0};
-    int r = json_parse("process", process_json, len, &process, err);
-    if (r == 0)
-        r = oci_process_validate(process, "process", err);
+    int r = oci_process_validate(process, "process", err);
     if (r == 0)
         r = process_default_size(io, process, err);
     if (r == 0)
@@ -63,6 +60,7 @@ static int rewrite(struct container *c, const char *process_json, size_t len, st
 
 int exec_add(struct exec_list *l, struct container *c, const char *exec_id, const char *process_json, size_t len,
              pid_t host_pid, struct process_stdio *io, struct err *err) {
+    cleanup_json json_t *process = NULL;
     struct exec *e = calloc(1, sizeof(*e));
     if (!e) {
         process_stdio_close(io);
@@ -75,9 +73,13 @@ int exec_add(struct exec_list *l, struct container *c, const char *exec_id, cons
     if (r == 0 && l->n >= CONTAINER_EXECS_MAX)
         r = err_set(err, ENOSPC, "container %s already has %d exec processes", container_id(c), CONTAINER_EXECS_MAX);
     if (r == 0)
-        r = rewrite(c, process_json, len, io, &e->json, err);
+        r = json_parse("process", process_json, len, &process, err);
+    if (r == 0)
+        r = rewrite(c, process, io, &e->json, err);
     if (r == 0)
         r = process_new(container_sandbox(c), c, exec_id, host_pid, io, NULL, &e->process, err);
+    if (r == 0 && !host_pid)
+        r = process_make_monitor(e->process, json_object_get(process, "args"), err);
     if (r < 0) {
         process_stdio_close(io);
         free_exec(e);
@@ -125,7 +127,7 @@ static void on_exec(void *userdata, ProtobufCMessage **reply, const struct err *
         const Stasis__Agent__V1__ExecResponse *r = (const void *)*reply;
         (void)process_move(e->process, PROCESS_RUNNING, NULL);
         if (process_host_is_gone(e->process)) /* before there was anything to kill with it */
-            err_set(&failed, ECANCELED, "pid %d, which stood for it, is gone", (int)process_host_pid(e->process));
+            err_set(&failed, ECANCELED, "its monitor process (pid %d) has exited", (int)process_host_pid(e->process));
         else if (process_watch(e->process, r->pid, &failed) == 0)
             failed.code = 0;
     }
@@ -190,13 +192,6 @@ int exec_delete(struct exec_list *l, struct process *p, struct err *err) {
 struct process *exec_find(const struct exec_list *l, const char *exec_id) {
     for (struct exec *e = l->first; e; e = e->next)
         if (strcmp(process_exec_id(e->process), exec_id) == 0)
-            return e->process;
-    return NULL;
-}
-
-struct process *exec_find_pid(const struct exec_list *l, uint32_t guest_pid) {
-    for (struct exec *e = l->first; e; e = e->next)
-        if (process_get_state(e->process) == PROCESS_RUNNING && process_guest_pid(e->process) == guest_pid)
             return e->process;
     return NULL;
 }

@@ -26,7 +26,6 @@ int exec_each(const struct exec_list *l, int (*fn)(struct process *p, void *user
 int exec_start(struct exec_list *l, struct process *p, sandbox_done_fn done, void *userdata, struct err *err);
 int exec_delete(struct exec_list *l, struct process *p, struct err *err);
 struct process *exec_find(const struct exec_list *l, const char *exec_id);
-struct process *exec_find_pid(const struct exec_list *l, uint32_t guest_pid);
 /* One that is running or being started; NULL: none is. */
 struct process *exec_find_running(const struct exec_list *l);
 void exec_lost(struct exec_list *l);

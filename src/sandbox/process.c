@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "sandbox/process.h"
 
+#include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/syscall.h>
@@ -11,6 +12,7 @@
 #include "base/path.h"
 #include "oci/spec.h"
 #include "sandbox/container.h"
+#include "sandbox/monitor.h"
 #include "sandbox/sandbox.h"
 
 #define PROCESS_WAITERS_MAX 256
@@ -26,10 +28,14 @@ struct process {
     struct container *container;
     const struct process_ops *ops;
     char exec_id[ID_MAX + 1];
-    unsigned state; /* enum process_state */
-    pid_t host_pid;
+    unsigned state;          /* enum process_state */
+    struct monitor *monitor; /* NULL: somebody else made it, or there is none */
+    pid_t host_pid;          /* of the monitor; 0: none */
     int host_pidfd;
-    sd_event_source *host_gone;
+    sd_event_source *host_gone;  /* NULL: it has ended */
+    sd_event_source *host_limit; /* then it is killed */
+    void (*host_ended)(void *userdata);
+    void *host_userdata;
     uint32_t guest_pid;
     struct process_stdio stdio; /* fds -1: the streams own them */
     bool has_in, has_out, has_err;
@@ -76,6 +82,8 @@ static int on_tell(sd_event_source *source, void *userdata) {
         p->told = true;
         (void)process_move(p, PROCESS_EXITED, NULL); /* follows from every other state */
         log_debug("process %s: exited with %u", name_of(p), p->exit.status);
+        if (p->monitor)
+            monitor_exit(p->monitor, p->exit.status);
         p->in = stream_free(p->in);
         if (p->ops && p->ops->exited)
             p->ops->exited(p);
@@ -129,19 +137,49 @@ static void on_wait(void *userdata, ProtobufCMessage **reply, const struct err *
     set_gone(p, r->exit_code & 0xff, MAX(first, MIN(r->exited_wall_usec, now_wall_usec())), r->oom_killed);
 }
 
+static void kill_without_monitor(struct process *p) {
+    log_info("process %s: its monitor process (pid %d) has exited; killing it", name_of(p), (int)p->host_pid);
+    bool is_init = p->container && *p->exec_id == '\0';
+    if (!is_init || !container_kill_unrestored(p->container))
+        sandbox_kill_quietly(p->sb, p);
+}
+
 static int on_host_gone(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
     (void)source;
     (void)fd;
     (void)revents;
     struct process *p = userdata;
     p->host_gone = sd_event_source_disable_unref(p->host_gone);
-    if (p->gone)
-        return 0;
-    log_info("process %s: pid %d, which stood for it on the host, is gone; killing it", name_of(p), (int)p->host_pid);
-    bool is_init = p->container && *p->exec_id == '\0';
-    if (!is_init || !container_kill_unrestored(p->container))
-        sandbox_kill_quietly(p->sb, p);
+    p->host_limit = sd_event_source_disable_unref(p->host_limit);
+    void (*ended)(void *) = p->host_ended;
+    p->host_ended = NULL;
+    if (ended)
+        ended(p->host_userdata); /* may free p */
+    else if (!p->gone)
+        kill_without_monitor(p);
     return 0;
+}
+
+static int on_host_limit(sd_event_source *source, uint64_t usec, void *userdata) {
+    (void)source;
+    (void)usec;
+    const struct process *p = userdata;
+    if (p->told)
+        log_warn("process %s: its monitor process (pid %d) does not end; killing it", name_of(p), (int)p->host_pid);
+    (void)syscall(SYS_pidfd_send_signal, p->host_pidfd, SIGKILL, NULL, 0);
+    return 0;
+}
+
+bool process_await_host(struct process *p, uint64_t timeout_usec, void (*fn)(void *userdata), void *userdata) {
+    if (!p->host_gone)
+        return false;
+    /* It has no status to exit with, or there is no timer: then it is killed at once. */
+    if (!p->told || sd_event_add_time_relative(sandbox_event(p->sb), &p->host_limit, CLOCK_MONOTONIC, timeout_usec, 0,
+                                               on_host_limit, p) < 0)
+        (void)on_host_limit(NULL, 0, p);
+    p->host_ended = fn;
+    p->host_userdata = userdata;
+    return true;
 }
 
 bool process_host_is_gone(const struct process *p) {
@@ -151,9 +189,23 @@ bool process_host_is_gone(const struct process *p) {
 static int watch_host(struct process *p, struct err *err) {
     p->host_pidfd = (int)syscall(SYS_pidfd_open, p->host_pid, 0);
     if (p->host_pidfd < 0)
-        return err_errno(err, errno, "pid %d, which stands for %s", (int)p->host_pid, name_of(p));
+        return err_errno(err, errno, "the monitor process (pid %d) of %s", (int)p->host_pid, name_of(p));
     int r = sd_event_add_io(sandbox_event(p->sb), &p->host_gone, p->host_pidfd, EPOLLIN, on_host_gone, p);
     return r < 0 ? err_errno(err, -r, "cannot watch pid %d", (int)p->host_pid) : 0;
+}
+
+static void on_host_signal(void *userdata, int sig) {
+    struct process *p = userdata;
+    if (!p->gone && sig != SIGCHLD)
+        sandbox_signal_quietly(p->sb, p, sig, false);
+}
+
+int process_make_monitor(struct process *p, const json_t *args, struct err *err) {
+    int r = monitor_start(sandbox_event(p->sb), args, on_host_signal, p, &p->monitor, err);
+    if (r < 0)
+        return r;
+    p->host_pid = monitor_pid(p->monitor);
+    return watch_host(p, err);
 }
 
 int process_new(struct sandbox *sb, struct container *container, const char *exec_id, pid_t host_pid,
@@ -202,7 +254,9 @@ struct process *process_free(struct process *p) {
     stream_free(p->err_out);
     process_stdio_close(&p->stdio);
     sd_event_source_disable_unref(p->host_gone);
+    sd_event_source_disable_unref(p->host_limit);
     fd_close(p->host_pidfd);
+    monitor_free(p->monitor);
     sd_event_source_disable_unref(p->tell);
     if (!p->gone)
         p->exit = (struct process_exit){.status = EXIT_LOST, .wall_usec = now_wall_usec()};
@@ -272,6 +326,8 @@ void process_adopt(struct process *p, const struct process_streams *streams, boo
     if (ex) {
         p->gone = p->told = true;
         p->exit = *ex;
+        if (p->monitor)
+            monitor_exit(p->monitor, ex->status);
     }
 }
 
@@ -351,7 +407,11 @@ const struct process_exit *process_get_exit(const struct process *p) {
 }
 
 pid_t process_host_pid(const struct process *p) {
-    return p->host_pid ? p->host_pid : getpid();
+    return p->host_pid;
+}
+
+int process_host_pidfd(const struct process *p) {
+    return p->host_pidfd;
 }
 
 const char *process_exec_id(const struct process *p) {

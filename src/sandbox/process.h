@@ -4,8 +4,8 @@
  *
  * Theory of operation. A process is created with the fds of its stdio; once the agent has started it, process_watch()
  * keeps one Wait call open. Its exit is told to the waiters when its output has been delivered: what a process wrote
- * before it ended is never overtaken by its exit status. A process that stands for it on the host (the CLI's monitor,
- * or the CLI itself) may be named; if that one is killed first, so is the process in the guest.
+ * before it ended is never overtaken by its exit status. It may have a monitor on the host
+ * (base/host_process.h), made by the CLI or here; if that one is killed first, so is the process in the guest.
  */
 #pragma once
 
@@ -62,10 +62,18 @@ struct process_ops {
     void (*exited)(struct process *p);
 };
 
-/* container: NULL for a console. exec_id: "" for an init. host_pid: the process on the host that stands for it, 0:
+/* container: NULL for a console. exec_id: "" for an init. host_pid: its monitor, made by the caller; 0:
  * none. Takes the fds of io, also on failure. */
 int process_new(struct sandbox *sb, struct container *container, const char *exec_id, pid_t host_pid,
                 struct process_stdio *io, const struct process_ops *ops, struct process **ret, struct err *err);
+
+/* One that has none gets a monitor that is a child of this daemon. args: process.args, shown as its command line; may
+ * be NULL. */
+int process_make_monitor(struct process *p, const json_t *args, struct err *err);
+
+/* False: there is no monitor, or it has ended. Else fn is called when it has; it is killed when the time is over, and
+ * at once if the process has never run. */
+bool process_await_host(struct process *p, uint64_t timeout_usec, void (*fn)(void *userdata), void *userdata);
 
 /* Frees it; waiters are told with status 137 if it has not exited. Accepts NULL; returns NULL. */
 struct process *process_free(struct process *p);
@@ -94,8 +102,9 @@ void process_wait_cancel(struct process *p, void *userdata);
 int process_move(struct process *p, enum process_state to, struct err *err);
 enum process_state process_get_state(const struct process *p);
 const struct process_exit *process_get_exit(const struct process *p); /* NULL: has not exited */
-pid_t process_host_pid(const struct process *p);
-bool process_host_is_gone(const struct process *p); /* there was one, and it has ended */
+pid_t process_host_pid(const struct process *p);                      /* of its monitor; 0: it has none */
+int process_host_pidfd(const struct process *p);                      /* likewise; not owned; -1: none */
+bool process_host_is_gone(const struct process *p);                   /* there was one, and it has ended */
 const char *process_exec_id(const struct process *p);
 struct container *process_container(const struct process *p);
 bool process_is_terminal(const struct process *p);

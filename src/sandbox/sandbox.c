@@ -307,15 +307,19 @@ void sandbox_remove_console(struct sandbox *sb, struct process *p) {
     process_free(p);
 }
 
-void sandbox_kill_quietly(struct sandbox *sb, struct process *p) {
+void sandbox_signal_quietly(struct sandbox *sb, struct process *p, int sig, bool all) {
     Stasis__Agent__V1__ProcessId id = process_agent_id(p);
     Stasis__Agent__V1__SignalRequest req = STASIS__AGENT__V1__SIGNAL_REQUEST__INIT;
     req.id = &id;
-    req.signal = 9;
-    req.all = *process_exec_id(p) == '\0';
+    req.signal = (uint32_t)sig;
+    req.all = all;
     struct err err = ERR_INIT;
     if (sandbox_call(sb, "Signal", &req.base, call_ignore, NULL, NULL, &err) < 0)
         log_debug("%s", err.msg);
+}
+
+void sandbox_kill_quietly(struct sandbox *sb, struct process *p) {
+    sandbox_signal_quietly(sb, p, SIGKILL, *process_exec_id(p) == '\0');
 }
 
 /* Calls fn with a description whose strings are borrowed from the containers. */

@@ -92,7 +92,10 @@ struct process *sandbox_find_console(const struct sandbox *sb, const char *exec_
 int sandbox_add_console(struct sandbox *sb, struct process *p, struct err *err); /* takes p on success */
 void sandbox_remove_console(struct sandbox *sb, struct process *p);              /* ends it in the guest and frees p */
 
-/* SIGKILL to a process (an init: to the whole container), for when nobody waits for the answer. */
+/* A signal to a process (all: to the whole container) without waiting for the answer. */
+void sandbox_signal_quietly(struct sandbox *sb, struct process *p, int sig, bool all);
+
+/* SIGKILL to a process (an init: to the whole container), likewise. */
 void sandbox_kill_quietly(struct sandbox *sb, struct process *p);
 
 /* Writes state.json (oci/state.h). sandbox_record() is for what has to be there before the next step, because it tells

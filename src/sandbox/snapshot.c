@@ -56,9 +56,10 @@ static json_t *describe_mounts(const struct oci_guest_spec *g) {
     json_t *list = json_array();
     for (size_t i = 0; i < g->n_mounts; i++) {
         const struct oci_share_mount *m = &g->mounts[i];
-        if (json_array_append_new(list, json_pack("{s:I, s:s, s:b, s:b, s:b}", "index", (json_int_t)m->index, "source",
-                                                  m->source, "read_only", m->read_only, "recursive", m->recursive,
-                                                  "top_only", m->top_only)) < 0) {
+        if (json_array_append_new(list,
+                                  json_pack("{s:I, s:I, s:s, s:b, s:b, s:b}", "index", (json_int_t)m->index,
+                                            "spec_index", (json_int_t)m->spec_index, "source", m->source, "read_only",
+                                            m->read_only, "recursive", m->recursive, "top_only", m->top_only)) < 0) {
             json_decref(list);
             return NULL;
         }

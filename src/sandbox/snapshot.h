@@ -24,7 +24,7 @@ int snapshot_describe_container(const struct container *c, struct manifest_conta
 struct snapshot_container {
     const char *id;      /* from now on */
     const char *bundle;  /* absolute */
-    pid_t host_pid;      /* stands for it; 0: this daemon */
+    pid_t host_pid;      /* its monitor; 0: this daemon makes one */
     char *const *mounts; /* the sources of its mounts here, in the order of state.mounts; absolute */
     size_t n_mounts;
 };

@@ -20,6 +20,7 @@ struct restoring {
     struct sandbox *sb;
     sandbox_done_fn done;
     void *userdata;
+    size_t shown; /* containers whose monitors have their files */
 };
 
 /* An entry's text is untrusted: it may come from another host. What is mounted the request says. */
@@ -40,19 +41,21 @@ static int read_mounts(const json_t *state, const struct snapshot_container *ask
     json_array_foreach(list, i, m) {
         char path[48];
         const char *source = asked->mounts[i];
-        int64_t index = -1;
+        int64_t index = -1, spec_index = OCI_MOUNTS_MAX; /* not in older snapshots: no view of it then */
         struct oci_share_mount *to = &g->mounts[i];
         snprintf(path, sizeof(path), "state.mounts[%zu]", i);
         if (!json_is_object(m))
             return err_set(err, EINVAL, "%s: must be an object", path);
         if ((r = json_get_i64(m, path, "index", 0, OCI_MOUNTS_MAX - 1, &index, err)) < 0 ||
+            (r = json_get_i64(m, path, "spec_index", 0, OCI_MOUNTS_MAX - 1, &spec_index, err)) < 0 ||
             (r = json_get_bool(m, path, "read_only", &to->read_only, err)) < 0 ||
             (r = json_get_bool(m, path, "recursive", &to->recursive, err)) < 0 ||
             (r = json_get_bool(m, path, "top_only", &to->top_only, err)) < 0)
             return r;
         if (index < 0 || !path_is_normal(source))
             return err_set(err, EINVAL, "%s: needs an index and an absolute source", path);
-        to->index = to->spec_index = (unsigned)index;
+        to->index = (unsigned)index;
+        to->spec_index = (unsigned)spec_index;
         to->source = strdup(source);
         g->n_mounts++;
         if (!to->source)
@@ -111,17 +114,20 @@ static int read_process(struct container *c, const json_t *j, const char *path, 
     r = process_new(c->sb, c, exec_id, init ? host_pid : 0, &none, init ? &container_init_ops : &exec_ops, &p, err);
     if (r < 0)
         return r;
-    process_adopt(p, &io, terminal,
-                  exited    ? PROCESS_EXITED
-                  : created ? PROCESS_CREATED
-                            : PROCESS_RUNNING,
-                  (uint32_t)pid, exited ? &ex : NULL);
     if (init) {
         c->init = p;
     } else if ((r = exec_adopt(&c->execs, c, p, err)) < 0) {
         process_free(p);
         return r;
     }
+    const json_t *args = init ? json_object_get(json_object_get(c->spec, "process"), "args") : NULL;
+    if (!(init && host_pid) && (r = process_make_monitor(p, args, err)) < 0)
+        return r;
+    process_adopt(p, &io, terminal,
+                  exited    ? PROCESS_EXITED
+                  : created ? PROCESS_CREATED
+                            : PROCESS_RUNNING,
+                  (uint32_t)pid, exited ? &ex : NULL);
     return process_set_uris(p, "", "", "", err);
 }
 
@@ -245,6 +251,36 @@ static int watch_exec(struct process *p, void *userdata, struct err *err) {
     return process_get_exit(p) ? 0 : process_watch(p, process_guest_pid(p), err);
 }
 
+static void finish(struct restoring *r, const struct err *err) {
+    r->done(r->userdata, err);
+    free(r);
+}
+
+/* One container after the other: their monitors get their files. */
+static void show_next(struct restoring *r);
+
+static void on_shown(void *userdata, const struct err *err) {
+    struct restoring *r = userdata;
+    struct container *c = r->sb->containers[r->shown];
+    c->view_worker = NULL;
+    c->shown = !err;
+    r->shown++;
+    if (err)
+        finish(r, err);
+    else
+        show_next(r);
+}
+
+static void show_next(struct restoring *r) {
+    struct err err = ERR_INIT;
+    while (r->shown < r->sb->n_containers && process_get_exit(r->sb->containers[r->shown]->init))
+        r->shown++;
+    if (r->shown == r->sb->n_containers)
+        finish(r, NULL);
+    else if (container_show(r->sb->containers[r->shown], on_shown, r, &err) < 0)
+        finish(r, &err);
+}
+
 static void on_ready(void *userdata, const struct err *err) {
     struct restoring *r = userdata;
     struct sandbox *sb = r->sb;
@@ -257,10 +293,12 @@ static void on_ready(void *userdata, const struct err *err) {
         if (n == 0)
             n = exec_each(&sb->containers[i]->execs, watch_exec, NULL, &e);
     }
-    if (n == 0)
-        sandbox_save(sb);
-    r->done(r->userdata, n < 0 ? &e : NULL);
-    free(r);
+    if (n < 0) {
+        finish(r, &e);
+        return;
+    }
+    sandbox_save(sb);
+    show_next(r);
 }
 
 static int open_snapshot(struct sandbox *sb, const struct snapshot_restore_spec *spec, struct err *err) {

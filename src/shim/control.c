@@ -227,6 +227,53 @@ static void handle_processes(struct ttrpc_request *req, const ProtobufCMessage *
         call_fail(c, &err);
 }
 
+struct execs {
+    Stasis__Sandbox__V1__Exec *all, **list; /* of n; list NULL: they are only counted */
+    size_t n;
+};
+
+static int add_exec(struct process *p, void *userdata, struct err *err) {
+    struct execs *e = userdata;
+    (void)err;
+    if (process_get_state(p) != PROCESS_RUNNING)
+        return 0;
+    if (e->list) {
+        stasis__sandbox__v1__exec__init(&e->all[e->n]);
+        e->all[e->n].id = (char *)(uintptr_t)process_exec_id(p);
+        e->all[e->n].pid = process_guest_pid(p);
+        e->list[e->n] = &e->all[e->n];
+    }
+    e->n++;
+    return 0;
+}
+
+static void handle_execs(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata) {
+    const Stasis__Sandbox__V1__ProcessesRequest *in = (const void *)msg;
+    const struct service *s = userdata;
+    const struct container *ctr = sandbox_find(s->sb, in->id);
+    struct execs e = {0};
+    struct err err = ERR_INIT;
+    if (!ctr) {
+        err_set(&err, ENOENT, "container %s does not exist", in->id);
+        ttrpc_fail(req, &err);
+        return;
+    }
+    (void)container_each_exec(ctr, add_exec, &e, NULL);
+    cleanup_free Stasis__Sandbox__V1__Exec *all = e.all = calloc(MAX(e.n, 1), sizeof(*all));
+    cleanup_free Stasis__Sandbox__V1__Exec **list = e.list = calloc(MAX(e.n, 1), sizeof(void *));
+    if (!all || !list) {
+        err_set(&err, ENOMEM, "out of memory");
+        ttrpc_fail(req, &err);
+        return;
+    }
+    e.n = 0;
+    (void)container_each_exec(ctr, add_exec, &e, NULL);
+    Stasis__Sandbox__V1__ExecsResponse out = STASIS__SANDBOX__V1__EXECS_RESPONSE__INIT;
+    out.execs = list;
+    out.n_execs = e.n;
+    ttrpc_reply(req, &out.base);
+}
+
 static const struct ttrpc_handler handlers[] = {{"Info", handle_info},
                                                 {"Describe", handle_describe},
                                                 {"Cancel", service_handle_cancel},
@@ -234,6 +281,7 @@ static const struct ttrpc_handler handlers[] = {{"Info", handle_info},
                                                 {"Check", handle_check},
                                                 {"Console", handle_console},
                                                 {"Processes", handle_processes},
+                                                {"Execs", handle_execs},
                                                 {"Snapshot", service_handle_snapshot},
                                                 {"RestoreSnapshot", service_handle_restore_snapshot},
                                                 {"Attach", service_handle_attach},

@@ -126,7 +126,8 @@ static void on_created(void *userdata, const struct err *err) {
     notify_watch_oom(c->s);
     Containerd__Task__V2__CreateTaskResponse out = CONTAINERD__TASK__V2__CREATE_TASK_RESPONSE__INIT;
     /* Of one that is to be restored nothing runs before Start. */
-    out.pid = *in->checkpoint && c->s->namespace ? 0 : c->pid;
+    if (ctr && !(*in->checkpoint && c->s->namespace))
+        out.pid = (uint32_t)process_host_pid(container_find(ctr, ""));
     task_call_reply(c, &out.base);
 }
 
@@ -166,7 +167,6 @@ static int create_container(struct task_call *c, const CreateRequest *in, struct
                                           .n_options = in->rootfs[i]->n_options};
     spec->rootfs = mounts;
     spec->n_rootfs = in->n_rootfs;
-    c->pid = (uint32_t)(spec->host_pid ? spec->host_pid : getpid());
     c->in = in;
     return container_create(s->sb, spec, on_created, c, err);
 }

@@ -14,7 +14,6 @@
 #define TYPE_RESOURCES "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources"
 #define TYPE_METRICS "io.containerd.cgroups.v2.Metrics"
 #define METRICS_MAX ((size_t)64 << 10) /* bytes of them, encoded: about 60 for a device, 300 for the rest */
-#define TYPE_DETAILS "containerd.runc.v1.ProcessDetails"
 
 static void on_forwarded(void *userdata, ProtobufCMessage **reply, const struct err *err) {
     (void)reply;
@@ -133,63 +132,6 @@ void task_handle_update(struct ttrpc_request *req, const ProtobufCMessage *msg, 
     forward(c, "Update", &out.base, on_forwarded);
 }
 
-#define PIDS_MAX 4096
-#define DETAILS_MAX ((size_t)ID_MAX + 8) /* bytes of ProcessDetails, encoded */
-
-/* The exec whose process this is, by the pid that the agent gave when it started it; "" if it is none's. */
-static const char *exec_of(struct service *s, const char *id, uint32_t guest_pid) {
-    struct container *ctr = sandbox_find(s->sb, id);
-    struct process *p = ctr ? container_find_pid(ctr, guest_pid) : NULL;
-    return p ? process_exec_id(p) : "";
-}
-
-/* Reply of the process ids of the guest; those of execs with the exec's id, in the form of runc's shim, which is the
- * one that clients know. */
-static void reply_pids(struct task_call *c, const Stasis__Agent__V1__ProcessesResponse *r, size_t n,
-                       Containerd__Task__V2__ProcessInfo *infos, Containerd__Task__V2__Any *anys, uint8_t *buf,
-                       Containerd__Task__V2__ProcessInfo **list) {
-    Containerd__Task__V2__PidsResponse out = CONTAINERD__TASK__V2__PIDS_RESPONSE__INIT;
-    for (size_t i = 0; i < n; i++) {
-        Containerd__Runc__V1__ProcessDetails details = CONTAINERD__RUNC__V1__PROCESS_DETAILS__INIT;
-        containerd__task__v2__process_info__init(&infos[i]);
-        infos[i].pid = r->processes[i]->pid;
-        list[i] = &infos[i];
-        details.exec_id = (char *)(uintptr_t)exec_of(c->s, c->id, infos[i].pid);
-        if (!*details.exec_id)
-            continue;
-        containerd__task__v2__any__init(&anys[i]);
-        anys[i].type_url = (char *)(uintptr_t)TYPE_DETAILS;
-        anys[i].value.data = buf + i * DETAILS_MAX;
-        anys[i].value.len = containerd__runc__v1__process_details__pack(&details, anys[i].value.data);
-        infos[i].info = &anys[i];
-    }
-    out.n_processes = n;
-    out.processes = list;
-    task_call_reply(c, &out.base);
-}
-
-static void on_pids(void *userdata, ProtobufCMessage **reply, const struct err *err) {
-    struct task_call *c = userdata;
-    if (err) {
-        task_call_fail(c, err);
-        return;
-    }
-    const Stasis__Agent__V1__ProcessesResponse *r = (const void *)*reply;
-    size_t n = MIN(r->n_processes, (size_t)PIDS_MAX);
-    cleanup_free Containerd__Task__V2__ProcessInfo *infos = calloc(MAX(n, 1), sizeof(*infos));
-    cleanup_free Containerd__Task__V2__ProcessInfo **list =
-        calloc(MAX(n, 1), sizeof(Containerd__Task__V2__ProcessInfo *));
-    cleanup_free Containerd__Task__V2__Any *anys = calloc(MAX(n, 1), sizeof(*anys));
-    cleanup_free uint8_t *buf = calloc(MAX(n, 1), DETAILS_MAX);
-    if (infos && list && anys && buf) {
-        reply_pids(c, r, n, infos, anys, buf, list);
-        return;
-    }
-    struct err e = ERR_INIT;
-    err_set(&e, ENOMEM, "out of memory");
-    task_call_fail(c, &e);
-}
-
 /* Whoever asked will unpack this, and may have no bound of its own on what the guest's bytes make it allocate. */
 static int check_metrics(const ProtobufCBinaryData *m, struct err *err) {
     if (m->len > METRICS_MAX)
@@ -239,24 +181,66 @@ static void ask_container(struct service *s, struct ttrpc_request *req, const ch
     forward(c, method, &out.base, fn);
 }
 
-/* A stopped task still has the pid it was known by: containerd takes a task without any for one that was never made. */
-static bool reply_stopped(struct service *s, struct ttrpc_request *req, const char *id) {
-    struct container *ctr = sandbox_find(s->sb, id);
-    if (!ctr || container_get_state(ctr) != CONTAINER_STOPPED)
-        return false;
-    Containerd__Task__V2__ProcessInfo info = CONTAINERD__TASK__V2__PROCESS_INFO__INIT, *list = &info;
-    Containerd__Task__V2__PidsResponse out = CONTAINERD__TASK__V2__PIDS_RESPONSE__INIT;
-    info.pid = (uint32_t)process_host_pid(container_find(ctr, ""));
-    out.n_processes = 1;
-    out.processes = &list;
-    ttrpc_reply(req, &out.base);
-    return true;
+#define TYPE_DETAILS "containerd.runc.v1.ProcessDetails"
+#define DETAILS_MAX ((size_t)ID_MAX + 8) /* bytes of ProcessDetails, encoded */
+
+/* The processes of a container that the host knows. */
+struct pids {
+    Containerd__Task__V2__ProcessInfo *infos, **list;
+    Containerd__Task__V2__Any *anys;
+    uint8_t *details; /* DETAILS_MAX bytes for each */
+    size_t n;
+};
+
+static void add_pid(struct pids *p, const struct process *process) {
+    size_t i = p->n++;
+    containerd__task__v2__process_info__init(&p->infos[i]);
+    p->infos[i].pid = (uint32_t)process_host_pid(process);
+    p->list[i] = &p->infos[i];
+    Containerd__Runc__V1__ProcessDetails details = CONTAINERD__RUNC__V1__PROCESS_DETAILS__INIT;
+    details.exec_id = (char *)(uintptr_t)process_exec_id(process);
+    if (!*details.exec_id)
+        return;
+    containerd__task__v2__any__init(&p->anys[i]);
+    p->anys[i].type_url = (char *)(uintptr_t)TYPE_DETAILS;
+    p->anys[i].value.data = p->details + i * DETAILS_MAX;
+    p->anys[i].value.len = containerd__runc__v1__process_details__pack(&details, p->anys[i].value.data);
+    p->infos[i].info = &p->anys[i];
 }
 
+static int add_exec(struct process *process, void *userdata, struct err *err) {
+    (void)err;
+    if (process_get_state(process) == PROCESS_RUNNING)
+        add_pid(userdata, process);
+    return 0;
+}
+
+/* Engines look these pids up on the host (`docker top`), so they are the monitors': the container's, and those of execs
+ * with the exec's id, in the form of runc's shim, which is the one that clients know. A stopped task still has its own,
+ * as containerd takes a task without any pid for one that was never made. */
 void task_handle_pids(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata) {
     const char *id = ((const Containerd__Task__V2__PidsRequest *)(const void *)msg)->id;
-    if (!reply_stopped(userdata, req, id))
-        ask_container(userdata, req, id, "Processes", on_pids);
+    struct container *ctr;
+    struct err err = ERR_INIT;
+    int r = task_find_container(userdata, id, &ctr, &err);
+    struct pids p = {0};
+    size_t max = CONTAINER_EXECS_MAX + 1;
+    cleanup_free Containerd__Task__V2__ProcessInfo *infos = p.infos = calloc(max, sizeof(*infos));
+    cleanup_free Containerd__Task__V2__ProcessInfo **list = p.list = calloc(max, sizeof(void *));
+    cleanup_free Containerd__Task__V2__Any *anys = p.anys = calloc(max, sizeof(*anys));
+    cleanup_free uint8_t *details = p.details = calloc(max, DETAILS_MAX);
+    if (r == 0 && !(infos && list && anys && details))
+        r = err_set(&err, ENOMEM, "out of memory");
+    if (r < 0) {
+        ttrpc_fail(req, &err);
+        return;
+    }
+    add_pid(&p, container_find(ctr, ""));
+    (void)container_each_exec(ctr, add_exec, &p, NULL);
+    Containerd__Task__V2__PidsResponse out = CONTAINERD__TASK__V2__PIDS_RESPONSE__INIT;
+    out.n_processes = p.n;
+    out.processes = list;
+    ttrpc_reply(req, &out.base);
 }
 
 void task_handle_stats(struct ttrpc_request *req, const ProtobufCMessage *msg, void *userdata) {

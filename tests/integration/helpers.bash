@@ -113,15 +113,26 @@ status_is() {
     [ "$("$STASIS" --root "$R" state "$1" | jq -r .status)" = "$2" ]
 }
 
+# guest_pids ID : of its processes.
+guest_pids() {
+    stasis ps "$1" | awk 'NR > 1 { print $2 }'
+}
+
 # sandbox_pids ID : daemon, QEMU and virtiofsd, as state.json names them.
 sandbox_pids() {
     jq -r '.stasis | .daemonPid, .qemuPid, .virtiofsdPid' "$R/$1/state.json"
 }
 
 # Processes whose command line or directory belongs to this file's root.
+# A monitor shows the arguments of its container in place of its own, but not its environment.
 leftover_processes() {
+    local pid
     pgrep -fa -- "-root $R " || true
-    pgrep -fa "stasis-monitor.*$R" || true
+    for pid in $(pgrep -x stasis-monitor || true); do
+        if tr '\0' '\n' <"/proc/$pid/environ" 2>/dev/null | grep -qxF "R=$R"; then
+            echo "$pid stasis-monitor"
+        fi
+    done
 }
 
 assert_nothing_left() {

@@ -103,7 +103,7 @@ P
     wait_until 20 bash -c "[ \"\$('$STASIS' --root '$R' exec c1 cat /tmp/n)\" -gt $n ]"
 
     stasis ps c1 | grep -q 'while :'
-    stasis ps -f json c1 | jq -e 'type == "array" and length >= 1'
+    stasis ps -f json c1 | jq -e --argjson pid "$(stasis state c1 | jq .pid)" '. == [$pid]'
 
     stasis events --stats c1 | jq -e '.type == "stats" and .id == "c1" and .data.memory.usage.usage > 0
         and .data.memory.usage.limit == 67108864 and .data.pids.current > 0 and .data.cpu.usage.total > 0'

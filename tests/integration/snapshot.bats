@@ -56,7 +56,7 @@ gone() {
     stasis exec b touch /new
     [ -e "$(root_of b)/new" ]
     [ ! -e "$T/a/rootfs/new" ]
-    [ "$(stasis ps --format json b | jq length)" -ge 15 ]
+    [ "$(guest_pids b | wc -l)" -ge 15 ]
     stasis exec b pidof sleep
     stasis kill b KILL
     wait_until 60 status_is b stopped
@@ -260,14 +260,14 @@ send(b"exit 3\n")' "$STASIS" --root "$R" --config "$CONF" run --bundle "$T/t" t 
     exec 7>&-
     gone x
     restore execs
-    exec=$(stasis ps --format json x | jq .[1])
+    exec=$(guest_pids x | sed -n 2p)
     fails "exec nope of container x does not exist; there is " "(PID $exec)" -- attach --exec nope x
     fails "exec 1 of container x does not exist" -- attach --exec 1 x
     run stasis attach --exec "$exec" x <<<word
     echo "$output"
     [ "$status" = 6 ]
     [ "$output" = "second word" ]
-    exec=$(stasis ps --format json x | jq .[1])
+    exec=$(guest_pids x | sed -n 2p)
     timeout 300 python3 "$BATS_TEST_DIRNAME/pty_driver.py" \
         'send(b"echo $((y + 1)) $(stty size)\n"); expect(b"7 30 100"); send(b"z=8; until [ -e /tmp/go ]; do sleep 0.1; done; echo f$((z))\n"); expect(b"f$((z))"); send(b"\x10\x11")' \
         "$STASIS" --root "$R" --config "$CONF" attach --exec "$exec" x | tail -n 1 | grep -q '^exit 0$'

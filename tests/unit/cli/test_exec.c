@@ -61,7 +61,10 @@ static void passes_signals_on(void **state) {
 
 static void shows_processes(void **state) {
     const struct program *p = *state;
-    RUN(p, NULL, 0, "[42]\n", NULL, "ps", "--format", "json", "c1");
+    pid_t pid = 0;
+    assert_string_equal(program_status(p, "c1", &pid, NULL), "running");
+    cleanup_free char *pids = str_printf("[%d]\n", (int)pid);
+    RUN(p, NULL, 0, pids, NULL, "ps", "--format", "json", "c1");
     cleanup_result struct result r = program_run(p, NULL, "ps", "c1", NULL);
     assert_memory_equal(r.out, "UID ", 4);
     assert_non_null(strstr(r.out, "  /bin/mocked\n"));

@@ -12,6 +12,8 @@
 #include "oci/spec.h"
 #include "proto/sandbox.pb-c.h"
 #include "proto/task.pb-c.h"
+#include "sandbox/container.h"
+#include "sandbox/process.h"
 #include "shim/service.h"
 #include "vm/vm.h"
 #include "vm_no_snapshots.h"
@@ -195,6 +197,15 @@ static inline void on_later(void *userdata, ProtobufCMessage **reply, const stru
 static inline void start_call(struct daemon *d, struct ttrpc_client *client, const ProtobufCServiceDescriptor *service,
                               const char *method, const ProtobufCMessage *req, struct later *l) {
     assert_int_equal(ttrpc_client_call(client, service, method, req, TEST_DEADLINE, on_later, l, NULL, &d->err), 0);
+}
+
+/* The pid that engines get for a container: its monitor's. */
+static inline uint32_t monitor_of(const struct daemon *d, const char *id) {
+    struct container *c = sandbox_find(d->s.sb, id);
+    assert_non_null(c);
+    pid_t pid = process_host_pid(container_find(c, ""));
+    assert_true(pid > 1 && pid != getpid());
+    return (uint32_t)pid;
 }
 
 static inline char *text(const char *s) {

@@ -8,6 +8,7 @@
 struct fixture {
     struct daemon *d;
     struct mock_events *m;
+    uint32_t monitor;
 };
 
 static int setup(void **state) {
@@ -67,7 +68,7 @@ static void check_create(struct fixture *f) {
                                                  &containerd__events__task_create__descriptor);
     assert_string_equal(e->container_id, "c1");
     assert_string_equal(e->bundle, f->d->bundle);
-    assert_int_equal(e->pid, getpid());
+    assert_int_equal(e->pid, f->monitor);
     assert_string_equal(e->checkpoint, "");
     assert_int_equal(e->n_rootfs, 1);
     assert_string_equal(e->rootfs[0]->type, "bind");
@@ -84,7 +85,7 @@ static void check_end(struct fixture *f) {
         received(f->m, 2, "/tasks/exit", "containerd.events.TaskExit", &containerd__events__task_exit__descriptor);
     assert_string_equal(e->container_id, "c1");
     assert_string_equal(e->id, "c1");
-    assert_int_equal(e->pid, getpid());
+    assert_int_equal(e->pid, f->monitor);
     assert_int_equal(e->exit_status, 7);
     /* The agent said 5: not before it was made. */
     assert_in_range(e->exited_at->seconds, time(NULL) - 60, time(NULL));
@@ -113,6 +114,7 @@ static void test_life(void **state) {
     if (daemon_call(d, "Create", &req.base, NULL) < 0)
         fail_msg("%s", d->err.msg);
     expect(f, "create");
+    f->monitor = monitor_of(d, "c1");
     must(d, "Start", "");
     expect(f, "create start");
     mock_exit(the_agent(), 7, 5000000, false);
@@ -215,6 +217,7 @@ static void test_start_fails(void **state) {
     assert_int_equal(simple(d, "Start", ""), -ENOENT);
     the_agent()->fail = 0;
     expect(f, "create");
+    f->monitor = monitor_of(d, "c1");
     must(d, "Start", "");
     expect(f, "create start");
     mock_exit(the_agent(), 1, 1000, false);
@@ -285,6 +288,7 @@ static void test_exec(void **state) {
     struct fixture *f = *state;
     struct daemon *d = f->d;
     create(d);
+    f->monitor = monitor_of(d, "c1");
     must(d, "Start", "");
     expect(f, "create start");
     forget(f);
@@ -302,7 +306,7 @@ static void test_exec(void **state) {
                  &containerd__events__task_exec_started__descriptor);
     assert_string_equal(s->container_id, "c1");
     assert_string_equal(s->exec_id, "e1");
-    assert_int_equal(s->pid, getpid());
+    assert_true(s->pid > 1 && s->pid != f->monitor);
     containerd__events__task_exec_started__free_unpacked(s, NULL);
     Containerd__Events__TaskExit *e =
         received(f->m, 2, "/tasks/exit", "containerd.events.TaskExit", &containerd__events__task_exit__descriptor);

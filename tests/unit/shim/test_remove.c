@@ -2,10 +2,14 @@
 /* The Sandbox service's Remove, in every state of a container. Needs root: the share is mounted for real. */
 #include "task_calls.h"
 
+static uint32_t monitor; /* of the container that was last removed */
+
 static void start_remove(struct daemon *d, const char *id, struct later *l) {
     Stasis__Sandbox__V1__RemoveRequest req = STASIS__SANDBOX__V1__REMOVE_REQUEST__INIT;
     *l = (struct later){0};
     req.id = text(id);
+    if (sandbox_find(d->s.sb, id))
+        monitor = monitor_of(d, id);
     start_call(d, d->client, SANDBOX, "Remove", &req.base, l);
 }
 
@@ -43,7 +47,7 @@ static void test_running(void **state) {
     run_idle(d->event);
     assert_int_equal(l.n, 0); /* not before it has ended */
     mock_exit(the_agent(), 137, 5000000, false);
-    expect_removed(d, &l, (uint32_t)getpid(), 137);
+    expect_removed(d, &l, monitor, 137);
     expect_exit(d, &w, 137);
     assert_string_equal(the_agent()->last, "c1"); /* DeleteContainer */
     assert_int_equal(sandbox_count(d->s.sb), 1);
@@ -60,7 +64,7 @@ static void test_paused(void **state) {
     start_remove(d, "c1", &l);
     RUN_UNTIL(d->event, the_agent()->n_signals == 1);
     mock_exit(the_agent(), 137, 5000000, false);
-    expect_removed(d, &l, (uint32_t)getpid(), 137);
+    expect_removed(d, &l, monitor, 137);
 }
 
 static void test_created(void **state) {
@@ -69,7 +73,7 @@ static void test_created(void **state) {
     create_c2(d);
     create(d);
     start_remove(d, "c1", &l);
-    expect_removed(d, &l, (uint32_t)getpid(), 137);
+    expect_removed(d, &l, monitor, 137);
     assert_int_equal(the_agent()->n_signals, 0);
     assert_false(loop_ended(d));
 }
@@ -83,7 +87,7 @@ static void test_stopped(void **state) {
     mock_exit(the_agent(), 3, 5000000, false);
     RUN_UNTIL(d->event, status_of(d, "", NULL) == CONTAINERD__TASK__V2__STATUS__STOPPED);
     start_remove(d, "c1", &l);
-    expect_removed(d, &l, (uint32_t)getpid(), 3);
+    expect_removed(d, &l, monitor, 3);
     assert_int_equal(the_agent()->n_signals, 0);
 }
 
@@ -141,7 +145,7 @@ static void test_being_created(void **state) {
     assert_int_equal(l.n, 0);
     ttrpc_reply(TAKE_PTR(the_agent()->kept), NULL);
     RUN_UNTIL(d->event, created.n);
-    expect_removed(d, &l, (uint32_t)getpid(), 137);
+    expect_removed(d, &l, monitor, 137);
     if (created.reply)
         protobuf_c_message_free_unpacked(TAKE_PTR(created.reply), NULL);
     assert_int_equal(sandbox_count(d->s.sb), 1);
@@ -159,7 +163,7 @@ static void test_create_fails(void **state) {
     mock_fail(&the_agent()->kept, EIO, "no");
     RUN_UNTIL(d->event, created.n);
     ASSERT_SAYS(&created.err, "no");
-    expect_removed(d, &l, (uint32_t)getpid(), 137);
+    expect_removed(d, &l, monitor, 137);
 }
 
 static void test_being_started(void **state) {
@@ -178,7 +182,7 @@ static void test_being_started(void **state) {
     assert_int_equal(l.n, 0);
     ttrpc_reply(TAKE_PTR(the_agent()->kept), NULL);
     RUN_UNTIL(d->event, started.n);
-    expect_removed(d, &l, (uint32_t)getpid(), 137);
+    expect_removed(d, &l, monitor, 137);
     if (started.reply)
         protobuf_c_message_free_unpacked(TAKE_PTR(started.reply), NULL);
 }
@@ -196,7 +200,7 @@ static void test_being_deleted(void **state) {
     assert_int_equal(l.n, 0);
     ttrpc_reply(TAKE_PTR(the_agent()->kept), NULL);
     RUN_UNTIL(d->event, deleted.n);
-    expect_removed(d, &l, (uint32_t)getpid(), 137);
+    expect_removed(d, &l, monitor, 137);
     protobuf_c_message_free_unpacked(TAKE_PTR(deleted.reply), NULL);
 }
 
@@ -238,8 +242,8 @@ static void test_two_at_once(void **state) {
     start_remove(d, "c1", &l[1]);
     RUN_UNTIL(d->event, the_agent()->n_signals == 2);
     mock_exit(the_agent(), 137, 5000000, false);
-    expect_removed(d, &l[0], (uint32_t)getpid(), 137);
-    expect_removed(d, &l[1], (uint32_t)getpid(), 137);
+    expect_removed(d, &l[0], monitor, 137);
+    expect_removed(d, &l[1], monitor, 137);
 }
 
 static void test_agent_fails(void **state) {
@@ -253,7 +257,7 @@ static void test_agent_fails(void **state) {
     ASSERT_SAYS(&l.err, "the agent says no");
     the_agent()->fail = 0;
     start_remove(d, "c1", &l);
-    expect_removed(d, &l, (uint32_t)getpid(), 137);
+    expect_removed(d, &l, monitor, 137);
 }
 
 static void test_vm_dies(void **state) {
@@ -265,7 +269,7 @@ static void test_vm_dies(void **state) {
     start_remove(d, "c1", &l);
     RUN_UNTIL(d->event, the_agent()->n_signals == 1);
     vm_dies("QEMU was killed by signal 9");
-    expect_removed(d, &l, (uint32_t)getpid(), 137);
+    expect_removed(d, &l, monitor, 137);
 }
 
 static void test_daemon_ends(void **state) {

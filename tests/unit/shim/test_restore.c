@@ -33,11 +33,11 @@ static CreateRequest restore_request(struct daemon *d) {
     return req;
 }
 
-static void must_create(struct daemon *d, const CreateRequest *req, uint32_t pid) {
+static void must_create(struct daemon *d, const CreateRequest *req, bool has_pid) {
     Containerd__Task__V2__CreateTaskResponse *out = NULL;
     if (daemon_call(d, "Create", &req->base, &out) < 0)
         fail_msg("%s", d->err.msg);
-    assert_int_equal(out->pid, pid);
+    assert_int_equal(out->pid, has_pid ? monitor_of(d, "c1") : 0);
     containerd__task__v2__create_task_response__free_unpacked(out, NULL);
     assert_string_equal(the_agent()->trace, "");
     assert_int_equal(status_of(d, "", NULL), CONTAINERD__TASK__V2__STATUS__CREATED);
@@ -52,7 +52,7 @@ static void test_restore(void **state) {
     write_checkpoint(d, "pre", NULL);
     write_checkpoint(d, "ck", "../pre");
     CreateRequest req = restore_request(d);
-    must_create(d, &req, 0);
+    must_create(d, &req, false);
     start_wait(d, d->client, "", &w);
     the_agent()->hold_criu = true;
     struct later l = {0};
@@ -74,7 +74,7 @@ static void test_restore(void **state) {
     RUN_UNTIL(d->event, l.n);
     if (!l.reply)
         fail_msg("%s", l.err.msg);
-    assert_int_equal(((Containerd__Task__V2__StartResponse *)l.reply)->pid, getpid());
+    assert_int_equal(((Containerd__Task__V2__StartResponse *)l.reply)->pid, monitor_of(d, "c1"));
     mock_forget(l.reply);
     assert_int_equal(status_of(d, "", NULL), CONTAINERD__TASK__V2__STATUS__RUNNING);
     assert_true(is_there(d, "box/criu.work/c1/restore.log"));
@@ -105,7 +105,7 @@ static void test_cli_options(void **state) {
     any.value.len = stasis__sandbox__v1__create_options__pack(&o, buf);
     CreateRequest req = restore_request(d);
     req.options = &any;
-    must_create(d, &req, (uint32_t)getpid());
+    must_create(d, &req, true);
     must(d, "Start", "");
     assert_true(the_agent()->restore->options->tcp_close);
     assert_string_equal(the_agent()->restore->options->manage_cgroups_mode, "ignore");
@@ -160,7 +160,7 @@ static void test_agent_fails(void **state) {
     struct daemon *d = *state;
     write_checkpoint(d, "ck", NULL);
     CreateRequest req = restore_request(d);
-    must_create(d, &req, (uint32_t)getpid());
+    must_create(d, &req, true);
     the_agent()->fail_criu = "CRIU says no";
     for (int i = 0; i < 2; i++) {
         start_fails(d, "CRIU says no", " Restore");
@@ -176,7 +176,7 @@ static void test_second_try(void **state) {
     struct daemon *d = *state;
     write_checkpoint(d, "ck", NULL);
     CreateRequest req = restore_request(d);
-    must_create(d, &req, (uint32_t)getpid());
+    must_create(d, &req, true);
     the_agent()->fail_criu = "CRIU says no";
     start_fails(d, "CRIU says no", " Restore");
     the_agent()->fail_criu = NULL;
@@ -191,7 +191,7 @@ static void test_checkpoint_goes(void **state) {
     struct daemon *d = *state;
     write_checkpoint(d, "ck", NULL);
     CreateRequest req = restore_request(d);
-    must_create(d, &req, (uint32_t)getpid());
+    must_create(d, &req, true);
     assert_int_equal(mkfifoat(d->dir->fd, "ck/core-1.img", 0600), 0);
     start_fails(d, "core-1.img: is not a regular file", "");
     assert_int_equal(unlinkat(d->dir->fd, "ck/core-1.img", 0), 0);
@@ -210,7 +210,7 @@ static void test_disabled(void **state) {
     d->config.checkpoint_enable = false;
     write_checkpoint(d, "ck", NULL);
     CreateRequest req = restore_request(d);
-    must_create(d, &req, (uint32_t)getpid());
+    must_create(d, &req, true);
     start_fails(d, "restoring is off: set enable = true under [checkpoint] in the configuration", "");
 }
 
@@ -229,7 +229,7 @@ static void test_vm_dies(void **state) {
     struct later l;
     write_checkpoint(d, "ck", NULL);
     CreateRequest req = restore_request(d);
-    must_create(d, &req, (uint32_t)getpid());
+    must_create(d, &req, true);
     start_held(d, &l);
     vm_dies("QEMU was killed by signal 9");
     RUN_UNTIL(d->event, l.n);
@@ -245,7 +245,7 @@ static void test_races(void **state) {
     struct later l;
     write_checkpoint(d, "ck", NULL);
     CreateRequest req = restore_request(d);
-    must_create(d, &req, (uint32_t)getpid());
+    must_create(d, &req, true);
     start_held(d, &l);
     static const char *const methods[] = {"Start", "Delete", "Pause", "Resume"};
     for (size_t i = 0; i < ARRAY_SIZE(methods); i++)
@@ -265,7 +265,7 @@ static void test_end_while_busy(void **state) {
     struct later l;
     write_checkpoint(d, "ck", NULL);
     CreateRequest req = restore_request(d);
-    must_create(d, &req, (uint32_t)getpid());
+    must_create(d, &req, true);
     start_held(d, &l);
     d->s.sb = sandbox_free(d->s.sb);
     RUN_UNTIL(d->event, l.n);
@@ -330,7 +330,7 @@ static void test_nobody_waits_for_it(void **state) {
     RUN_UNTIL(d->event, the_agent()->n_signals == 1); /* which finds nothing there yet */
     mock_answer_restore(TAKE_PTR(the_agent()->kept_criu));
     RUN_UNTIL(d->event, l.n);
-    ASSERT_SAYS(&l.err, "which stood for it, is gone");
+    ASSERT_SAYS(&l.err, "its monitor process (pid ");
     expect_exit(d, &w, 137);
     assert_int_equal(state_of(d), CONTAINER_STOPPED);
     assert_string_equal(the_agent()->last, "c1"); /* DeleteContainer */
@@ -343,7 +343,7 @@ static void test_next_generation(void **state) {
     struct daemon *d = *state;
     write_checkpoint(d, "ck", NULL);
     CreateRequest req = restore_request(d);
-    must_create(d, &req, (uint32_t)getpid());
+    must_create(d, &req, true);
     must(d, "Start", "");
     the_agent()->on_dump = guest_dumps;
     CheckpointRequest again = checkpoint_request(d);
@@ -367,7 +367,7 @@ static void test_kill_what_is_not_there(void **state) {
     struct daemon *d = *state;
     write_checkpoint(d, "ck", NULL);
     CreateRequest req = restore_request(d);
-    must_create(d, &req, (uint32_t)getpid());
+    must_create(d, &req, true);
     assert_int_equal(path_remove_tree(d->dir->fd, "ck", NULL), 0);
     start_fails(d, "cannot restore container c1 from ", "");
     kill_init(d);

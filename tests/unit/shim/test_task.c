@@ -59,7 +59,7 @@ static void test_connect(void **state) {
         req.id = text(ids[i]);
         assert_int_equal(daemon_call(d, "Connect", &req.base, &out), 0);
         assert_int_equal(out->shim_pid, getpid());
-        assert_int_equal(out->task_pid, *ids[i] ? getpid() : 0);
+        assert_int_equal(out->task_pid, *ids[i] ? monitor_of(d, "c1") : 0);
         assert_string_equal(out->version, STASIS_VERSION);
         containerd__task__v2__connect_response__free_unpacked(out, NULL);
     }
@@ -507,7 +507,7 @@ static void test_update_stats_resize(void **state) {
     Containerd__Task__V2__PidsResponse *listed = NULL;
     assert_int_equal(daemon_call(d, "Pids", &pids.base, &listed), 0);
     assert_int_equal(listed->n_processes, 1);
-    assert_int_equal(listed->processes[0]->pid, getpid());
+    assert_int_equal(listed->processes[0]->pid, monitor_of(d, "c1"));
     assert_null(listed->processes[0]->info);
     containerd__task__v2__pids_response__free_unpacked(listed, NULL);
 }

@@ -74,12 +74,12 @@ static void test_sandbox_and_member(void **state) {
     assert_string_equal(guest_namespace(spec, "ipc"), "");
     must(d, "Start", "");
 
-    /* containerd has these paths from the pid it was told: this process. */
+    /* containerd has these paths from the pid that it was given: the monitor's. */
     cleanup_free char *namespaces =
         str_printf("[{\"type\":\"pid\"},{\"type\":\"mount\"},{\"type\":\"ipc\",\"path\":\"/proc/%d/ns/ipc\"},"
                    "{\"type\":\"uts\",\"path\":\"/proc/%d/ns/uts\"},"
                    "{\"type\":\"network\",\"path\":\"/proc/self/ns/net\"}]",
-                   (int)getpid(), (int)getpid());
+                   (int)monitor_of(d, "c1"), (int)monitor_of(d, "c1"));
     write_pod_spec(d, "member", "container", "c1", namespaces);
     if (create_member(d, "m1") < 0)
         fail_msg("%s", d->err.msg);
@@ -101,7 +101,7 @@ static void test_shared_pids(void **state) {
     cleanup_free char *namespaces =
         str_printf("[{\"type\":\"pid\",\"path\":\"/proc/%d/ns/pid\"},{\"type\":\"mount\"},{\"type\":\"uts\"},"
                    "{\"type\":\"network\",\"path\":\"/proc/%d/ns/net\"}]",
-                   (int)getpid(), (int)getpid());
+                   (int)monitor_of(d, "c1"), (int)monitor_of(d, "c1"));
     write_pod_spec(d, "member", "container", "c1", namespaces);
     if (create_member(d, "m1") < 0)
         fail_msg("%s", d->err.msg);
