@@ -165,6 +165,10 @@ goes_on() {
     stasis --config "$T/c1.conf" snapshot rm s1
 }
 
+only_s1() {
+    [ "$(ls -A "$T/store")" = s1 ]
+}
+
 @test "snapshot restore and clone" {
     local signal command
     stasis --config "$T/c1.conf" snapshot create c1 s1
@@ -177,7 +181,7 @@ goes_on() {
             cat "$T/background"
             wait_until 60 gone c2
             no_fault
-            wait_until 20 [ "$(ls -A "$T/store")" = s1 ]
+            wait_until 20 only_s1
         done
     done
     status_is c1 running
@@ -207,6 +211,10 @@ goes_on() {
     rm -r "$T/images/c1"
 }
 
+only_c1() {
+    [ "$(ls -A "$R")" = c1 ]
+}
+
 @test "template build" {
     local signal
     for signal in INT TERM KILL; do
@@ -220,7 +228,7 @@ goes_on() {
         wait_until 60 dead "$PID"
         ! wait "$PID" || return 1
         no_fault
-        wait_until 60 [ "$(ls -A "$R")" = c1 ]
+        wait_until 60 only_c1
         [ -z "$(find "$T/templates" -mindepth 1 ! -name .lock -print -quit)" ]
     done
 }
