@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "agent/job.h"
+#include "agent/tty.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/proc.h"
@@ -80,7 +81,12 @@ int console_start(struct agent *a, const char *exec_id, uint32_t width, uint32_t
         r = process_new(a->event, a->children, exec_id, &streams, NULL, NULL, &p, err);
     if (r < 0 || !p)
         return r;
-    r = spawn(slave, &proc, err);
+    /* Before the shell reads the mode, which it sets again at each prompt. */
+    r = tty_resize(master, width, height, err);
+    if (r == 0)
+        r = tty_keep_newlines(master, err);
+    if (r == 0)
+        r = spawn(slave, &proc, err);
     if (r == 0) {
         proc.pidfd = fd_close(proc.pidfd); /* the process opens its own */
         r = process_started(p, proc.pid, TAKE_FD(master), err);

@@ -54,6 +54,9 @@ int tty_keep_newlines(int fd, struct err *err) {
     struct termios t;
     if (tcgetattr(fd, &t) < 0)
         return err_errno(err, errno, "cannot read the terminal's mode");
+    /* Where it is so, the program may be setting a mode of its own at this moment. */
+    if (!(t.c_oflag & ONLCR))
+        return 0;
     t.c_oflag &= ~(tcflag_t)ONLCR;
     return tcsetattr(fd, TCSANOW, &t) < 0 ? err_errno(err, errno, "cannot set the terminal's mode") : 0;
 }
