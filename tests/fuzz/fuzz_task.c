@@ -362,7 +362,7 @@ static void begin(struct daemon *d, uint8_t how) {
 
 static void end(struct daemon *d) {
     turn(d);
-    sandbox_free(d->s.sb);
+    d->s.sb = sandbox_free(d->s.sb);
     notify_clear(&d->s);
     publisher_free(d->s.publisher);
     ttrpc_server_free(d->s.server);

@@ -157,7 +157,7 @@ static inline int daemon_setup(void **state) {
 static inline int daemon_teardown(void **state) {
     struct daemon *d = *state;
     void *dir = d->dir;
-    sandbox_free(d->s.sb);
+    d->s.sb = sandbox_free(d->s.sb);
     ttrpc_client_free(d->client);
     ttrpc_server_free(d->s.server);
     bool clean = !fake_vm.vm && count_mounts(d->dir->path) == 0;
