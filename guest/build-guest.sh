@@ -5,8 +5,13 @@ here=$(dirname "$(readlink -f "$0")")
 # shellcheck source-path=SCRIPTDIR source=common.sh
 . "$here/common.sh"
 
-packages=(crun criu libcriu2 tar gzip nftables iptables iproute2 busybox-static
-    libsystemd0 libjansson4 libprotobuf-c1 libseccomp2 libcap2 libc6)
+packages=(tar gzip nftables iptables iproute2 busybox-static
+    libsystemd0 libjansson4 libprotobuf-c1 libseccomp2 libcap2 libc6
+    libbsd0 libgnutls30t64 libjson-c5 libnftables1 libuuid1)
+# These are of $newer_suite and run on the libraries above. The older ones lose, in a restore, what keeps the random
+# numbers of a process and its child apart (VM_WIPEONFORK, VM_DROPPABLE), and refuse mounts on paths with links in them.
+newer_packages=(crun criu libcriu2 libnet9 libnl-3-200 libblake3-0)
+least_versions=(criu:4.2 crun:1.28)
 kernel_packages=(linux-image-cloud-amd64)
 
 # criu runs tar and gzip (for tmpfs mounts), ip and the iptables programs (for network namespaces); crun opens
@@ -171,14 +176,27 @@ END
     ln -s /proc/self/mounts "$etc/mtab"
 }
 
+# check_versions FILE NAME:VERSION...  Ends the script if a package in FILE, as packages_json writes it, is older.
+check_versions() {
+    local file=$1 pair have
+    shift
+    for pair; do
+        have=$(jq -r --arg name "${pair%%:*}" '.[$name] // ""' "$file")
+        dpkg --compare-versions "$have" ge "${pair#*:}" || die "${pair%%:*} is ${have:-missing}, older than ${pair#*:}"
+    done
+}
+
 # make_base  Sets base to the directory with all that does not depend on the agent, from the cache if it can.
 make_base() {
-    local key tmp kernel kernel_tree kernel_list user_list
-    fetch_packages guest-kernel guest "${kernel_packages[@]}"
+    local key tmp kernel kernel_tree kernel_list user newer
+    fetch_packages guest-kernel guest "$suite" "${kernel_packages[@]}"
     kernel_tree=$tree kernel_list=${tree%/tree}/contents
-    fetch_packages guest-user guest "${packages[@]}"
-    user_list=${tree%/tree}/contents
-    key=$(digest_of "$here/common.sh" "$here/build-guest.sh" "$kernel_list" "$user_list" | cut -c1-16)
+    fetch_packages guest-newer guest "$newer_suite" "${newer_packages[@]}"
+    newer=${tree%/tree}
+    fetch_packages guest-user guest "$suite" "${packages[@]}"
+    user=${tree%/tree}
+    key=$(digest_of "$here/common.sh" "$here/build-guest.sh" "$kernel_list" "$user/contents" "$newer/contents" |
+        cut -c1-16)
     base=$cache/guest-base-$key
     [ -d "$base" ] && return
 
@@ -186,8 +204,12 @@ make_base() {
     kernel=$tmp/kernel
     mkdir -p "$tmp"
     tree=$kernel_tree make_kernel "$kernel"
-    make_userland "$tmp/root"
-    packages_json "$tmp/root" "$user_list" "$kernel_list" >"$tmp/packages.json"
+    cp -a "$user" "$tmp/user"
+    merge_packages "$newer" "$tmp/user" "${newer_packages[@]}"
+    tree=$tmp/user/tree make_userland "$tmp/root"
+    packages_json "$tmp/root" "$tmp/user/contents" "$kernel_list" >"$tmp/packages.json"
+    check_versions "$tmp/packages.json" "${least_versions[@]}"
+    rm -r "$tmp/user"
     rm -rf "$cache"/guest-base-*
     mv "$tmp" "$base"
 }
@@ -264,10 +286,10 @@ make_image "$root" "$work/root.img"
 rm -r "$root"
 cp "$base/kernel/"{vmlinux,config} "$work/"
 
-jq -n --slurpfile packages "$base/packages.json" --arg suite "$suite" --arg kernel "$(<"$base/kernel/release")" \
+jq -n --slurpfile packages "$base/packages.json" --arg suite "$suite" --arg newer "$newer_suite" --arg kernel "$(<"$base/kernel/release")" \
     --arg vmlinux "$(sha_of "$work/vmlinux")" --arg initramfs "$(sha_of "$work/initramfs")" \
     --arg image "$(sha_of "$work/root.img")" --arg agent "$(sha_of "$agent")" \
-    '{suite: $suite, kernel: $kernel,
+    '{suite: $suite, newer_suite: $newer, kernel: $kernel,
       sha256: {vmlinux: $vmlinux, initramfs: $initramfs, "root.img": $image, agent: $agent},
       packages: $packages[0]}' >"$work/manifest.json"
 

@@ -26,7 +26,7 @@ if up_to_date "$out" vmm "$input"; then
 fi
 need mmdebstrap:mmdebstrap dpkg-deb:dpkg jq:jq flock:util-linux ldconfig:libc-bin
 open_store "$out" vmm
-fetch_packages vmm vmm "${packages[@]}"
+fetch_packages vmm vmm "$suite" "${packages[@]}"
 
 root=$work/root
 new_root "$root" "${mount_points[@]}" etc

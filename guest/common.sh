@@ -9,6 +9,8 @@
 shopt -s inherit_errexit
 
 readonly suite=trixie
+# What has to be younger than the suite: the guest's crun and CRIU.
+readonly newer_suite=forky
 # One date for every file, so that the same input gives the same images.
 readonly build_date=1735689600
 
@@ -63,33 +65,36 @@ up_to_date() {
     [ "$refresh" -eq 0 ] && [ -f "$1/$2/current/input" ] && made=$(<"$1/$2/current/input") && [ "$made" = "$3" ]
 }
 
-# fetch_packages NAME STORE_NAME PACKAGE...  Sets tree to the directory with the unpacked packages and their
+# fetch_packages NAME STORE_NAME SUITE PACKAGE...  Sets tree to the directory with the unpacked packages and their
 # dependencies. tree/../contents has a line "path<TAB>package<TAB>version" for each file. Fetched once, then taken from
 # the cache.
 fetch_packages() {
-    local name=$1 owner=$2 key tmp
-    shift 2
-    key=$({ printf '%s\n' "$suite" "$@" && declare -f fetch_packages; } | sha256sum | cut -c1-16)
+    local name=$1 owner=$2 from=$3 key tmp
+    local -a options=()
+    shift 3
+    key=$({ printf '%s\n' "$from" "$@" && declare -f fetch_packages; } | sha256sum | cut -c1-16)
     tree=$cache/$name-$key/tree
     if [ -d "$tree" ] && [ "$refresh" -eq 0 ]; then
         return
     fi
     tmp=$cache/.tmp-$owner-$name
     mkdir -p "$tmp"
+    # The index of a suite that is not released is signed for a week only, and a mirror may be behind. The signature counts.
+    [ "$from" = "$suite" ] || options=(--aptopt='Acquire::Check-Valid-Until "false"')
     # The extract variant runs no maintainer script and has no package database, so the versions are read from the
     # packages themselves. The check skipped asks whether package scripts can run in the target.
     # shellcheck disable=SC2016 # the hook's $1 is for the shell mmdebstrap starts
     CONTENTS=$tmp/contents mmdebstrap --quiet --variant=extract --include="$(
         IFS=,
         echo "$*"
-    )" --skip=check/chrooting \
+    )" --skip=check/chrooting "${options[@]}" \
         --extract-hook='for deb in "$1"/var/cache/apt/archives/*.deb; do
             package=$(dpkg-deb -W "$deb")
             dpkg-deb --fsys-tarfile "$deb" | tar -t | sed -n "s|^\.\(/.*[^/]\)$|\1\t$package|p"
         done >"$CONTENTS"' \
-        "$suite" "$tmp/tree" >"$tmp/log" 2>&1 || {
+        "$from" "$tmp/tree" >"$tmp/log" 2>&1 || {
         cat "$tmp/log" >&2
-        die "mmdebstrap could not unpack: $*"
+        die "mmdebstrap could not unpack, from $from: $*"
     }
     [ -s "$tmp/contents" ] || die "mmdebstrap left no list of contents for: $*"
     # Debian's programs expect the merged /usr, which is made by a package script and thus is not there.
@@ -99,6 +104,22 @@ fetch_packages() {
     done
     rm -rf "$cache/$name"-*
     mv "$tmp" "$cache/$name-$key"
+}
+
+# merge_packages FROM TO PACKAGE...  Puts the files of these packages, and their lines in the list of contents, out of
+# FROM into TO. Both have tree/ and contents, as fetch_packages makes them. TO must not have the package.
+merge_packages() {
+    local from=$1 to=$2 package paths
+    shift 2
+    for package; do
+        paths=$(awk -F'\t' -v package="$package" '$2 == package { print substr($1, 2) }' "$from/contents")
+        [ -n "$paths" ] || die "package $package was not fetched into $from"
+        if cut -f2 "$to/contents" | grep -qxF "$package"; then
+            die "package $package is in $to already"
+        fi
+        awk -F'\t' -v package="$package" '$2 == package' "$from/contents" >>"$to/contents"
+        tar -C "$from/tree" -c --no-recursion -T - <<<"$paths" | tar -C "$to/tree" -x --keep-directory-symlink
+    done
 }
 
 # new_root ROOT DIR...  An empty root with the merged /usr and the given directories.
@@ -117,7 +138,8 @@ new_root() {
 # libraries_of ROOT FILE  Absolute paths of the loader and all libraries FILE needs, as found inside ROOT.
 libraries_of() {
     local list
-    list=$(chroot "$1" /lib64/ld-linux-x86-64.so.2 --list "$2") || die "$2: the loader in $1 refuses it: $list"
+    # The loader names a library that is missing on stdout, and one that is too old on stderr.
+    list=$(chroot "$1" /lib64/ld-linux-x86-64.so.2 --list "$2" 2>&1) || die "$2: the loader in $1 refuses it: $list"
     if grep -F 'not found' <<<"$list" >&2; then
         die "$2 needs the libraries above, no package of the list has them"
     fi

@@ -16,19 +16,19 @@
 #define D (1u << CRIU_DUMP)
 #define R (1u << CRIU_RESTORE)
 
-/* Each option that is on or off: crun's flag, or the line in the configuration file. */
+/* Each option that is on or off: crun's flag, or the line in the configuration file where crun has none. */
 static const struct flag {
-    const char *name; /* runc's */
+    const char *name; /* runc's, and crun's */
     size_t offset;    /* in struct criu_options */
-    unsigned operations;
-    const char *crun, *conf;
+    unsigned operations, crun;
+    const char *conf;
 } flags[] = {
-    {"tcp-established", offsetof(struct criu_options, tcp_established), BOTH, "--tcp-established", NULL},
-    {"tcp-skip-in-flight", offsetof(struct criu_options, tcp_skip_in_flight), D, NULL, "skip-in-flight"},
-    {"tcp-close", offsetof(struct criu_options, tcp_close), BOTH, NULL, "tcp-close"},
-    {"ext-unix-sk", offsetof(struct criu_options, ext_unix_sk), BOTH, "--ext-unix-sk", NULL},
-    {"shell-job", offsetof(struct criu_options, shell_job), BOTH, "--shell-job", NULL},
-    {"file-locks", offsetof(struct criu_options, file_locks), BOTH, "--file-locks", NULL},
+    {"tcp-established", offsetof(struct criu_options, tcp_established), BOTH, BOTH, NULL},
+    {"tcp-skip-in-flight", offsetof(struct criu_options, tcp_skip_in_flight), D, 0, "skip-in-flight"},
+    {"tcp-close", offsetof(struct criu_options, tcp_close), BOTH, R, "tcp-close"},
+    {"ext-unix-sk", offsetof(struct criu_options, ext_unix_sk), BOTH, BOTH, NULL},
+    {"shell-job", offsetof(struct criu_options, shell_job), BOTH, BOTH, NULL},
+    {"file-locks", offsetof(struct criu_options, file_locks), BOTH, BOTH, NULL},
 };
 
 /* Each option with a value. */
@@ -102,14 +102,14 @@ int criu_options_check(const struct criu_options *o, enum criu_operation op, str
     return 0;
 }
 
-int criu_options_argv(const struct criu_options *o, struct strv *argv) {
+int criu_options_argv(const struct criu_options *o, enum criu_operation op, struct strv *argv) {
     int r = 0;
     for (size_t i = 0; i < ARRAY_SIZE(flags); i++)
-        if (flags[i].crun && is_on(o, &flags[i]))
-            r |= strv_add(argv, flags[i].crun);
+        if (flags[i].crun & (1u << op) && is_on(o, &flags[i]))
+            r |= strv_addf(argv, "--%s", flags[i].name);
     for (size_t i = 0; i < ARRAY_SIZE(values); i++) {
         const char *s = value_of(o, &values[i]);
-        /* crun 1.21 takes the value of --network-lock from the next argument only. */
+        /* crun 1.28 takes the value of --network-lock from the next argument only. */
         if (*s)
             r |= strv_addf(argv, "--%s", values[i].name) | strv_add(argv, s);
     }
@@ -121,7 +121,7 @@ void criu_options_conf(const struct criu_options *o, enum criu_operation op, cha
     out[0] = '\0';
     /* All lines together are shorter than the buffer by far: none comes from outside. */
     for (size_t i = 0; i < ARRAY_SIZE(flags); i++)
-        if (flags[i].conf && is_on(o, &flags[i]))
+        if (!(flags[i].crun & (1u << op)) && is_on(o, &flags[i]))
             n += (size_t)snprintf(out + n, CRIU_CONF_MAX - n, "%s\n", flags[i].conf);
     if (o->n_empty_ns)
         n += (size_t)snprintf(out + n, CRIU_CONF_MAX - n, "empty-ns net\n");

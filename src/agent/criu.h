@@ -42,7 +42,7 @@ struct criu_options {
 int criu_options_check(const struct criu_options *o, enum criu_operation op, struct err *err);
 
 /* Adds crun's flags. Returns 0 or -ENOMEM. */
-int criu_options_argv(const struct criu_options *o, struct strv *argv);
+int criu_options_argv(const struct criu_options *o, enum criu_operation op, struct strv *argv);
 
 /* The text of the configuration file, for options that were checked. */
 void criu_options_conf(const struct criu_options *o, enum criu_operation op, char out[CRIU_CONF_MAX]);

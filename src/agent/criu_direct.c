@@ -6,7 +6,7 @@
  * with a few large requests. On virtiofs they would go through the guest's page cache: a copy by the guest's CPU, the
  * slowest part of all where that is emulated, and memory for pages that nobody reads again. So the files of pages are
  * set to O_DIRECT as they are opened, whereupon the host's virtiofsd reads and writes the container's memory itself.
- * The host still has its own page cache, thus no rule about alignment. CRIU 4.1 has no option for it; where the file
+ * The host still has its own page cache, thus no rule about alignment. CRIU 4.2 has no option for it; where the file
  * system refuses, all is as without this library.
  *
  * Small reads are another matter: each would be a trip to the host, where the page cache reads ahead. CRIU does them

@@ -72,7 +72,7 @@ static int make_argv(struct criu_job *j, const struct criu_options *o, struct er
     int r = strv_add(&j->argv, operations[j->op].name);
     r |= strv_addf(&j->argv, "--image-path=%s", j->image_path);
     r |= strv_addf(&j->argv, "--work-path=%s", j->agent->criu.work_path);
-    r |= criu_options_argv(o, &j->argv);
+    r |= criu_options_argv(o, j->op, &j->argv);
     return r ? err_set(err, ENOMEM, "out of memory") : 0;
 }
 

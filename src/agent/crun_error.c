@@ -84,17 +84,42 @@ int crun_error_from_message(const char *msg, struct err *err) {
     return err_set(err, EIO, "crun: %s", msg);
 }
 
+/* What CRIU's log has of errors goes through crun's log between these two; criu_log.h has a better account of it. */
+static const char excerpt_begin[] = "--- excerpt from CRIU log", excerpt_end[] = "--- end of excerpt";
+
+/* The next object of the log at *p, which may go over several lines; a line that begins none is skipped. NULL at the
+ * end. */
+static json_t *next_entry(const char **p, const char *end) {
+    while (*p < end) {
+        json_error_t where;
+        json_t *entry = json_loadb(*p, (size_t)(end - *p), JSON_DISABLE_EOF_CHECK, &where);
+        if (entry) {
+            *p += where.position;
+            return entry;
+        }
+        const char *eol = memchr(*p, '\n', (size_t)(end - *p));
+        *p = eol ? eol + 1 : end;
+    }
+    return NULL;
+}
+
 int crun_error_from_log(const char *log, size_t len, struct err *err) {
     const char *end = log + len;
-    while (log < end) {
-        const char *eol = memchr(log, '\n', (size_t)(end - log));
-        size_t n = (size_t)((eol ? eol : end) - log);
-        cleanup_json json_t *line = json_loadb(log, n, 0, NULL);
-        const char *level = json_string_value(json_object_get(line, "level"));
-        const char *msg = json_string_value(json_object_get(line, "msg"));
-        if (msg && level && strcmp(level, "error") == 0)
+    bool excerpt = false;
+    for (;;) {
+        cleanup_json json_t *entry = next_entry(&log, end);
+        const char *level = json_string_value(json_object_get(entry, "level"));
+        const char *msg = json_string_value(json_object_get(entry, "msg"));
+        if (!entry)
+            break;
+        if (!msg || !level || strcmp(level, "error") != 0)
+            continue;
+        if (strncmp(msg, excerpt_begin, strlen(excerpt_begin)) == 0)
+            excerpt = true;
+        else if (strcmp(msg, excerpt_end) == 0)
+            excerpt = false;
+        else if (!excerpt)
             return crun_error_from_message(msg, err);
-        log += n + 1;
     }
     return err_set(err, EIO, "crun failed without a message");
 }

@@ -124,8 +124,6 @@ static int run_job(struct job *j, const char *id, struct err *err) {
     int r = j->o->import ? 0 : find_paths(j, err);
     if (r < 0)
         return err_wrap(err, "restore failed");
-    if (j->flags.manage_cgroups_mode && strcmp(j->flags.manage_cgroups_mode, "soft") != 0)
-        log_warn("--manage-cgroups-mode is ignored: crun restores with \"soft\"");
     criu_flags_message(&j->flags, &criu);
     j->restore.criu = &criu;
     j->restore.print_stats = j->flags.print_stats;

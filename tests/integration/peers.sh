@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# The other programs that the tests of archives need, from the Debian release that the guest is made of: checkpointctl,
-# and a CRIU for the host that knows its kernel. Unpacked into OUT/.cache, once; OUT/peers/bin has a command for each.
+# The other programs that the tests of archives need, from the Debian suite that the guest's CRIU is of: checkpointctl,
+# and a CRIU for the host that knows its kernel and the guest's images. Unpacked into OUT/.cache, once; OUT/peers/bin has a command for each.
 # Usage: peers.sh OUT
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
@@ -17,7 +17,7 @@ mkdir -p "$cache" "$out/peers/bin"
 exec {lock}>"$cache/peers.lock"
 flock "$lock"
 rm -rf "$cache"/.tmp-peers-*
-fetch_packages peers peers checkpointctl criu libc6
+fetch_packages peers peers "$newer_suite" checkpointctl criu libc6
 
 # Debian 12's loader and libraries are older than what these were linked with.
 for program in usr/bin/checkpointctl usr/sbin/criu; do

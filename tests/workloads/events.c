@@ -11,7 +11,7 @@
 #include <sys/signalfd.h>
 #include <sys/timerfd.h>
 
-#define COUNT UINT64_C(0x12345678) /* of a longer one CRIU 4.1 restores the lower 32 bits: eventfd() takes no more */
+#define COUNT UINT64_C(0x12345678) /* of a longer one CRIU 4.2 restores the lower 32 bits: eventfd() takes no more */
 #define FAR_SEC 100000
 
 enum source { EVENT, BLOCKING, SIGNAL, TICK, DISTANT, PIPE, N_SOURCES };
@@ -23,7 +23,7 @@ static void watch(enum source s, uint32_t events) {
     must(!epoll_ctl(inner, EPOLL_CTL_ADD, fds[s], &e));
 }
 
-/* The tick is one tick: of a timerfd with an interval that has expired, and that nobody has read, CRIU 4.1 keeps what
+/* The tick is one tick: of a timerfd with an interval that has expired, and that nobody has read, CRIU 4.2 keeps what
  * can be read, but it ticks no more. */
 static void put(void) {
     uint64_t count = COUNT;
@@ -41,7 +41,7 @@ void set_up(void) {
     must(!sigemptyset(&set) && !sigaddset(&set, SIGUSR1) && !sigprocmask(SIG_BLOCK, &set, NULL));
     must((inner = epoll_create1(EPOLL_CLOEXEC)) >= 0 && (outer = epoll_create1(0)) >= 0);
     must((fds[EVENT] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) >= 0);
-    must((fds[BLOCKING] = eventfd(0, 0)) >= 0); /* CRIU 4.1 forgets EFD_SEMAPHORE */
+    must((fds[BLOCKING] = eventfd(0, 0)) >= 0); /* CRIU 4.2 forgets EFD_SEMAPHORE */
     must((fds[SIGNAL] = signalfd(-1, &set, SFD_NONBLOCK)) >= 0);
     must((fds[TICK] = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK)) >= 0);
     must((fds[DISTANT] = timerfd_create(CLOCK_REALTIME, 0)) >= 0);

@@ -9,7 +9,7 @@ static void check(const char *msg, int code, const char *want) {
     assert_string_equal(err.msg, want);
 }
 
-/* The messages are crun 1.21's, seen in the guest. */
+/* The messages are crun 1.28's, seen in the guest. */
 static void test_messages(void **state) {
     (void)state;
     check("executable file `foo` not found in $PATH: No such file or directory", ENOENT,
@@ -68,8 +68,22 @@ static void test_log(void **state) {
              ENOENT, "exec: \"foo\": executable file not found in $PATH");
     from_log("not json\n{\"level\":1}\n[]\n\n{\"msg\":\"x\",\"level\":\"error\"}", EIO, "crun: x");
     from_log("", EIO, "crun failed without a message");
+    from_log("{\n  \"msg\": \"slow\",\n  \"level\": \"warning\"\n}\n{\n  \"msg\": \"a: `\\/b`\",\n  \"level\": "
+             "\"error\"\n}\n",
+             EIO, "crun: a: `/b`");
     from_log("{\"msg\":\"x\"", EIO, "crun failed without a message");
     from_log("{\"msg\":null,\"level\":\"error\"}\n", EIO, "crun failed without a message");
+}
+
+#define ERROR(msg) "{\n  \"msg\": \"" msg "\",\n  \"level\": \"error\"\n}\n"
+
+static void test_criu_excerpt(void **state) {
+    (void)state;
+    from_log(ERROR("--- excerpt from CRIU log `w\\/dump.log`") ERROR("(00.1) Error (x.c:1): no")
+                 ERROR("--- end of excerpt") ERROR("CRIU checkpointing failed: -52"),
+             EIO, "crun: CRIU checkpointing failed: -52");
+    from_log(ERROR("--- excerpt from CRIU log `w`") ERROR("(00.1) Error (x.c:1): no"), EIO,
+             "crun failed without a message");
 }
 
 int main(void) {
@@ -77,6 +91,7 @@ int main(void) {
         cmocka_unit_test(test_messages),
         cmocka_unit_test(test_odd_names),
         cmocka_unit_test(test_log),
+        cmocka_unit_test(test_criu_excerpt),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

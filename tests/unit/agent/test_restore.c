@@ -52,7 +52,8 @@ static void test_runs(void **state) {
     assert_true(guest_file_has(g, "args", "--detach\n"));
     assert_true(guest_file_has(g, "args", "--tcp-established\n"));
     assert_true(guest_file_has(g, "args", "/bundles/c1\n"));
-    assert_true(guest_file_has(g, "conf-seen", "tcp-close\n"));
+    assert_true(guest_file_has(g, "args", "--tcp-close\n"));
+    assert_true(guest_file_has(g, "conf-seen", "external mnt"));
     assert_false(tmpdir_has(g->f->dir, "criu/default.conf"));
     assert_true(guest_file_has(g, WORK "criu-diagnostic.log", "result: done"));
     assert_null(g->a.criu.head);

@@ -44,10 +44,10 @@ static void flags_reach_the_daemon(void **state) {
     cleanup_free char *images = tmpdir_path(p->dir, "ck");
     cleanup_free char *work = tmpdir_path(p->dir, "wk");
     cleanup_free char *pid_file = tmpdir_path(p->dir, "pid");
-    RUN(p, NULL, 0, "", "--manage-cgroups-mode is ignored", "restore", "-d", "--pid-file", pid_file, "--no-subreaper",
-        "-b", b, "--image-path", images, "--work-path", work, "--tcp-established", "--tcp-close", "--ext-unix-sk",
-        "--shell-job", "--file-locks", "--manage-cgroups-mode", "ignore", "--empty-ns", "network", "--lsm-profile", "p",
-        "--lsm-mount-context", "m", "--auto-dedup", "--lazy-pages", "c1");
+    RUN(p, NULL, 0, "", "", "restore", "-d", "--pid-file", pid_file, "--no-subreaper", "-b", b, "--image-path", images,
+        "--work-path", work, "--tcp-established", "--tcp-close", "--ext-unix-sk", "--shell-job", "--file-locks",
+        "--manage-cgroups-mode", "ignore", "--empty-ns", "network", "--lsm-profile", "p", "--lsm-mount-context", "m",
+        "--auto-dedup", "--lazy-pages", "c1");
     cleanup_free char *pid = text_of(p, "pid");
     cleanup_free char *want = str_printf("path=T/ck\ninit_pid=%s\nwork_path=T/wk\ncriu.tcp_established=true\n"
                                          "criu.tcp_close=true\ncriu.ext_unix_sk=true\ncriu.shell_job=true\n"
