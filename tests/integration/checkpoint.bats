@@ -108,6 +108,26 @@ END
     stasis delete --force m2
 }
 
+# A generator that keeps its state in the process draws on from it; the kernel wipes that state where it must not be shared.
+@test "random numbers: a restored process and its child draw others, and so do two restores of one checkpoint" {
+    pack random random
+    start_pack random random
+    checkpoint random
+    gone random
+    local round
+    for round in 1 2; do
+        # So that both are in the same round.
+        echo 0 >"$T/random/rootfs/w/request"
+        rm "$T/random/rootfs/w/results"
+        restore random "random$round" random
+        all_pass random
+        mv "$T/random/rootfs/w/random/drawn" "$T/drawn$round"
+        stasis delete --force "random$round"
+    done
+    [ -s "$T/drawn1" ]
+    not cmp "$T/drawn1" "$T/drawn2"
+}
+
 @test "what cannot be dumped is named, and goes on undisturbed" {
     pack odd io_uring device
     edit "$T/odd" '.linux.devices += [{path: "/dev/fuse", type: "c", major: 10, minor: 229, fileMode: 438, uid: 0, gid: 0}]' \
