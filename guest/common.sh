@@ -10,6 +10,7 @@ shopt -s inherit_errexit
 
 readonly suite=trixie
 # What has to be younger than the suite: the guest's crun and CRIU.
+# shellcheck disable=SC2034 # for the scripts that source this
 readonly newer_suite=forky
 # One date for every file, so that the same input gives the same images.
 readonly build_date=1735689600

@@ -103,6 +103,14 @@ static void lock_again(int images, struct criu_options *o) {
     o->n_empty_ns = ARRAY_SIZE(list);
 }
 
+/* The library that CRIU is run with is a plugin as well (criu_plugin.c); CRIU looks for those in a directory. */
+static void add_plugin(const char *preload, char conf[CRIU_CONF_MAX]) {
+    const char *name = preload ? strrchr(preload, '/') : NULL;
+    size_t n = strlen(conf);
+    if (name)
+        snprintf(conf + n, CRIU_CONF_MAX - n, "libdir %.*s\n", (int)(name - preload), preload);
+}
+
 int criu_job_init(struct criu_job *j, struct agent *a, const char *id, enum criu_operation op, const char *image_dir,
                   const char *work_dir, const struct criu_options *o, struct err *err) {
     *j = (struct criu_job){.agent = a, .op = op, .work_fd = -1, .output = -1, .status = -1};
@@ -131,6 +139,7 @@ int criu_job_init(struct criu_job *j, struct agent *a, const char *id, enum criu
         options.check_cpu = faccessat(images, "cpuinfo.img", F_OK, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT;
     }
     criu_options_conf(&options, op, j->turn.conf);
+    add_plugin(a->criu.preload, j->turn.conf);
     j->output = memfd_create("criu-output", MFD_CLOEXEC);
     return j->output < 0 ? err_errno(err, errno, "cannot keep what CRIU prints") : 0;
 }

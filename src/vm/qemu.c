@@ -33,6 +33,10 @@ static void join_later(const struct qemu_spec *s, char *ret, size_t size) {
     snprintf(ret, size, " maxcpus=1 noreplace-smp%s", lpj);
 }
 
+/* All of the kernel's own list but Landlock: CRIU cannot see what a process has confined itself to, and would restore
+ * it free of that. Without it programs find a kernel that does not have it. */
+#define SECURITY_MODULES "lockdown,yama,loadpin,safesetid,integrity,apparmor,selinux,smack,tomoyo,bpf,ipe"
+
 /* The guest's command line. The self-tests of the kernel's ciphers take a fifth of a boot under TCG, and it is the same
  * kernel each time. TCG translates each of the work-arounds for CPU bugs, and is no boundary anyway. A fresh page must
  * be zeroed by the guest under TCG: QEMU does not see what virtiofsd writes to memory, and would go on running what it
@@ -45,7 +49,7 @@ static int kernel_cmdline(const struct qemu_spec *s, char **ret, struct err *err
         snprintf(tsc, sizeof(tsc), " tsc_early_khz=%u", s->tsc_khz);
     join_later(s, cpus, sizeof(cpus));
     cleanup_free char *line =
-        str_printf("console=ttyS0 panic=-1 reboot=t quiet cryptomgr.notests%s%s%s%s%s%s",
+        str_printf("console=ttyS0 panic=-1 reboot=t quiet cryptomgr.notests lsm=" SECURITY_MODULES "%s%s%s%s%s%s",
                    s->accel == ACCEL_TCG ? " mitigations=off init_on_alloc=1 no_timer_check" : "", tsc, cpus,
                    s->agent_debug ? " agent.log=debug" : "", s->kernel_params[0] ? " " : "", s->kernel_params);
     if (!line)

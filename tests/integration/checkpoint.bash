@@ -5,7 +5,7 @@
 
 # What `stasis checkpoint` takes by itself; locks need --file-locks, tcp --tcp-established.
 # shellcheck disable=SC2034 # for the files that load this
-WORKLOADS=(shell compute events files futex identity inotify memory pty random removed_cwd shared signals sockets sysv timers
+WORKLOADS=(shell attributes compute events files futex identity inotify memory pty random removed_cwd shared signals sockets sysv timers
     tmpfs tree)
 
 # pack NAME WORKLOAD… : the bundle $T/NAME whose container runs these workloads.

@@ -111,6 +111,8 @@ static void kvm_uses_the_hosts_cpu(void **state) {
     assert_non_null(strstr(value_of(&a, "-machine", 0), "accel=kvm"));
     /* the work-arounds for CPU bugs are for real CPUs */
     assert_null(strstr(value_of(&a, "-append", 0), "mitigations=off"));
+    assert_non_null(strstr(value_of(&a, "-append", 0), " lsm=lockdown,"));
+    assert_null(strstr(value_of(&a, "-append", 0), "landlock"));
 }
 
 static void commas_and_equals_signs_add_no_option(void **state) {
@@ -172,7 +174,7 @@ static void kernel_command_line(void **state) {
     s.kernel_params = longest;
     assert_int_equal(qemu_argv(&s, &a, &err), -EINVAL);
     assert_int_equal(qemu_argv(&s, &a, NULL), -EINVAL);
-    longest[KERNEL_CMDLINE_MAX - 200] = '\0';
+    longest[KERNEL_CMDLINE_MAX - 300] = '\0';
     assert_int_equal(qemu_argv(&s, &a, NULL), 0);
 }
 
