@@ -261,6 +261,7 @@ static int prepare(struct checkpoint *k, const struct checkpoint_request *req, s
     struct criu_options options = req->options;
     if (!(options.network_lock && *options.network_lock) && !needs_network_lock(c, &options))
         options.network_lock = "skip";
+    options.dump_seconds = (unsigned)(MIN(req->timeout_usec, CHECKPOINT_TIMEOUT_USEC) / USEC_PER_SEC + 1);
     int r = criu_job_init(&k->job, c->agent, c->id, CRIU_DUMP, req->image_dir, req->work_dir, &options, err);
     if (r == 0)
         r = add_args(k, req, err);

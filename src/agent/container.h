@@ -43,6 +43,7 @@ struct container {
     /* Deleting. */
     struct container_call deleting;
     sd_event_source *kill_timer;
+    uint64_t delete_timeout_usec; /* bounds crun; 0: its default */
     bool crun_deletes;
     /* Pausing. */
     struct container_call pausing;

@@ -129,6 +129,8 @@ void criu_options_conf(const struct criu_options *o, enum criu_operation op, cha
      * of the same size. A dump writes down what there is. */
     if (op == CRIU_DUMP || o->check_cpu)
         n += (size_t)snprintf(out + n, CRIU_CONF_MAX - n, "cpu-cap ins\n");
+    if (op == CRIU_DUMP && o->dump_seconds)
+        n += (size_t)snprintf(out + n, CRIU_CONF_MAX - n, "timeout %u\n", o->dump_seconds);
     if (op == CRIU_DUMP)
         snprintf(out + n, CRIU_CONF_MAX - n, "ghost-limit %llu\n", (unsigned long long)CRIU_GHOST_LIMIT);
     /* In images that runc had made, masked files are mounts of this name; crun has one for each path. */

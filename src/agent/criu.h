@@ -35,6 +35,7 @@ struct criu_options {
     size_t n_empty_ns;
     bool own_network; /* restore: it gets a network namespace that nobody else is in */
     bool check_cpu;   /* restore: the images say what the CPU had that they were made on */
+    unsigned dump_seconds; /* dump: what stopping the processes may take; 0: CRIU's own limit, 10 */
     uint32_t log_level;
 };
 

@@ -18,7 +18,8 @@
 
 #define CRUN_PATH "/usr/bin/crun"
 #define CRUN_DIR "/run/stasis/op"
-#define CRUN_TIMEOUT_USEC (UINT64_C(60) * 1000000)
+#define CRUN_TIMEOUT_USEC (UINT64_C(60) * 1000000) /* of an operation whose caller sets no deadline */
+#define CRUN_TIMEOUT_MAX_USEC (UINT64_C(3600) * 1000000)
 #define CRUN_ARGS_MAX 24
 #define CRUN_PARALLEL_MAX 64 /* operations under way, beyond which no new process is made: each costs memory */
 

@@ -46,6 +46,7 @@ void container_delete_step(struct container *c) {
     /* It is no error then if crun knows nothing of it (a create that failed). */
     req.args[1] = "--force";
     req.id = c->id;
+    req.timeout_usec = c->delete_timeout_usec;
     if (crun_run(&c->agent->crun, &req, on_deleted, c, &err) < 0) {
         answer(c, &err);
         return;

@@ -30,7 +30,7 @@ uint64_t rpc_time(const struct ttrpc_request *req, uint64_t max_usec) {
 }
 
 static uint64_t crun_time(const struct ttrpc_request *req) {
-    return rpc_time(req, CRUN_TIMEOUT_USEC);
+    return rpc_time(req, ttrpc_request_deadline(req) ? CRUN_TIMEOUT_MAX_USEC : CRUN_TIMEOUT_USEC);
 }
 
 static void answer(void *userdata, const struct err *err) {
@@ -192,8 +192,10 @@ static void on_delete(struct ttrpc_request *req, const ProtobufCMessage *in, voi
     const MSG(ContainerRequest) *m = (const void *)in;
     struct err err = ERR_INIT;
     struct container *c = rpc_find_container(userdata, req, m->id);
-    if (c)
-        answer_failure(req, container_delete(c, answer, req, &err), &err);
+    if (!c)
+        return;
+    c->delete_timeout_usec = crun_time(req);
+    answer_failure(req, container_delete(c, answer, req, &err), &err);
 }
 
 static void on_pause(struct ttrpc_request *req, const ProtobufCMessage *in, void *userdata) {

@@ -32,6 +32,7 @@ static void test_dump(void **state) {
     struct criu_options o = FULL_DUMP;
     o.empty_ns = ns;
     o.n_empty_ns = 1;
+    o.dump_seconds = 600;
     cleanup_strv struct strv argv = {0};
     char conf[CRIU_CONF_MAX];
     assert_int_equal(criu_options_check(&o, CRIU_DUMP, NULL), 0);
@@ -42,7 +43,7 @@ static void test_dump(void **state) {
     for (size_t i = 0; i < ARRAY_SIZE(wanted); i++)
         assert_true(has(&argv, wanted[i]));
     criu_options_conf(&o, CRIU_DUMP, conf);
-    assert_string_equal(conf, "skip-in-flight\ntcp-close\nempty-ns net\ncpu-cap ins\nghost-limit 67108864\n");
+    assert_string_equal(conf, "skip-in-flight\ntcp-close\nempty-ns net\ncpu-cap ins\ntimeout 600\nghost-limit 67108864\n");
 }
 
 static void test_nothing(void **state) {
