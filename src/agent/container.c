@@ -10,6 +10,7 @@
 #include "agent/cgroup.h"
 #include "agent/checkpoint.h"
 #include "agent/init.h"
+#include "agent/mount_paths.h"
 #include "agent/namespaces.h"
 #include "agent/trim.h"
 #include "base/fault.h"
@@ -151,7 +152,21 @@ static void on_init_exited(struct process *p, void *userdata) {
     container_pause_end(c, &err);
 }
 
+/* The specification with real destinations, malloc'd; NULL: it is right as it is. */
+static int real_spec(const void *spec, size_t len, char **ret, struct err *err) {
+    cleanup_json json_t *parsed = NULL;
+    bool changed = false;
+    int r = json_parse("the specification", spec, len, &parsed, err);
+    if (r == 0)
+        r = mount_paths_resolve(parsed, &changed, err);
+    if (r < 0 || !changed)
+        return r;
+    *ret = json_dumps(parsed, JSON_COMPACT);
+    return *ret ? 0 : err_set(err, ENOMEM, "out of memory");
+}
+
 static int write_bundle(struct container *c, const void *spec, size_t len, struct err *err) {
+    cleanup_free char *real = NULL;
     cleanup_free char *dir = path_join(c->agent->bundle_dir, c->id);
     cleanup_free char *file = dir ? path_join(dir, "config.json") : NULL;
     if (!file)
@@ -159,8 +174,15 @@ static int write_bundle(struct container *c, const void *spec, size_t len, struc
     remove_bundle(c); /* of an earlier agent's life there is none, but a leftover must not be mixed in */
     if (mkdir(dir, 0700) < 0)
         return err_errno(err, errno, "cannot create the bundle %s", dir);
+    int r = real_spec(spec, len, &real, err);
+    if (r < 0)
+        return r;
+    if (real) {
+        spec = real;
+        len = strlen(real);
+    }
     cleanup_fd int fd = open(file, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-    int r = fd < 0 ? -errno : fd_write_all(fd, spec, len);
+    r = fd < 0 ? -errno : fd_write_all(fd, spec, len);
     return r < 0 ? err_errno(err, -r, "cannot write %s", file) : 0;
 }
 
