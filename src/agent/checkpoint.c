@@ -65,6 +65,15 @@ static int check_request(const struct container *c, const struct checkpoint_requ
     return req->allow_execs ? 0 : check_execs(c, err);
 }
 
+/* Its processes come back under the numbers that they have, which other processes have in another guest. */
+static int check_pid_namespace(const struct container *c, struct err *err) {
+    if (!c->agent->pid_namespace || namespaces_of_pids(c->init->pid) != c->agent->pid_namespace)
+        return 0;
+    return err_set(err, EOPNOTSUPP,
+                   "it has no pid namespace of its own, so it could not be restored: its pids would be taken (give it "
+                   "one: {\"type\": \"pid\"} in linux.namespaces)");
+}
+
 static int check_files(const struct container *c, struct err *err) {
     cleanup_free pid_t *pids = NULL;
     size_t n = 0;
@@ -267,6 +276,8 @@ static int prepare(struct checkpoint *k, const struct checkpoint_request *req, s
         r = add_args(k, req, err);
     if (r == 0)
         r = check_request(c, req, err);
+    if (r == 0)
+        r = check_pid_namespace(c, err);
     if (r == 0)
         r = check_files(c, err);
     if (r < 0)

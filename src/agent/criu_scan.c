@@ -24,7 +24,8 @@
 static const struct {
     const char *target, *reason;
 } kernel_objects[] = {
-    {"anon_inode:[io_uring]", "io_uring is in use"},
+    {"anon_inode:[io_uring]",
+     "io_uring is in use (a program on libuv, as Node, does without if UV_USE_IO_URING=0 is in its environment)"},
     {"anon_inode:[userfaultfd]", "userfaultfd is in use"},
     {"anon_inode:[perf_event]", "performance events are in use"},
     {"anon_inode:bpf-prog", "a BPF program is held"},

@@ -16,6 +16,7 @@
 #include "agent/guest.h"
 #include "agent/identity.h"
 #include "agent/init.h"
+#include "agent/namespaces.h"
 #include "agent/rpc.h"
 #include "agent/trim.h"
 #include "base/log.h"
@@ -66,6 +67,7 @@ static int start(struct agent *a, struct err *err) {
     a->share_dir = INIT_SHARE_DIR;
     a->random_path = IDENTITY_RANDOM;
     a->criu_path = CRIU_PATH;
+    a->pid_namespace = namespaces_of_pids(getpid());
     a->criu.conf_path = CRIU_CONF;
     a->criu.work_path = CRIU_WORK;
     a->criu.yard_path = CRIU_YARD;

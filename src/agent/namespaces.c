@@ -167,3 +167,10 @@ bool namespaces_network_is_closed(pid_t pid) {
     snprintf(path, sizeof(path), "/proc/%d/net/dev", (int)pid);
     return file_read_at(AT_FDCWD, path, NET_DEV_MAX, &text, NULL, NULL) == 0 && namespaces_is_only_loopback(text);
 }
+
+ino_t namespaces_of_pids(pid_t pid) {
+    char path[40];
+    struct stat st;
+    snprintf(path, sizeof(path), "/proc/%d/ns/pid", (int)pid);
+    return stat(path, &st) < 0 ? 0 : st.st_ino;
+}

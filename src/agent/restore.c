@@ -48,6 +48,16 @@ static void on_answer(void *userdata, pid_t pid, const struct err *err) {
     free(k);
 }
 
+/* CRIU's words for a pid that another process has, in the namespace of a pod. */
+static void explain_pid(struct err *err) {
+    static const char words[] = "Can't fork for ";
+    const char *p = strstr(err->msg, words);
+    int pid;
+    /* NOLINTNEXTLINE(cert-err34-c): only for a message */
+    if (p && strstr(p, "File exists") && sscanf(p + strlen(words), "%d", &pid) == 1)
+        err_append(err, "; pid %d is taken in the pid namespace that it shares", pid);
+}
+
 static void on_restored(void *userdata, struct crun_result *result) {
     struct restore *k = userdata;
     struct crun_result failed = *result; /* then without a terminal */
@@ -63,6 +73,7 @@ static void on_restored(void *userdata, struct crun_result *result) {
     }
     err_copy(&err, result->err);
     criu_job_explain(&k->job, &err);
+    explain_pid(&err);
     err_wrap(&err, "cannot restore container %s", k->job.id);
     criu_job_report(&k->job, &err);
     kill_remains(k);

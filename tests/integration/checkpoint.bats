@@ -136,7 +136,7 @@ END
     run checkpoint odd
     echo "$output"
     [ "$status" != 0 ]
-    [[ $output == *io_uring* ]]
+    [[ $output == *"io_uring is in use"*UV_USE_IO_URING=0* ]]
     [[ $output == *"/dev/fuse"* ]]
     [ ! -e "$T/images/odd" ]
     status_is odd running
@@ -213,4 +213,40 @@ in_network() {
     [[ $output == *10.9.8.7/32* ]]
     all_pass open
     stasis delete --force open
+}
+
+@test "a mount on a path that goes through a symbolic link, in the root and on a tmpfs" {
+    local where dir
+    for where in root tmpfs; do
+        dir=$T/link-$where
+        pack "link-$where" shell
+        mkdir -p "$dir/rootfs/run" "$dir/rootfs/var" "$dir/secret"
+        ln -s /run "$dir/rootfs/var/run"
+        echo kept >"$dir/secret/file"
+        [ $where = root ] ||
+            edit "$dir" '.mounts += [{destination: "/run", type: "tmpfs", source: "tmpfs", options: ["mode=755"]}]'
+        edit "$dir" '.mounts += [{destination: "/var/run/secrets/a/b", type: "bind", source: "'"$dir"'/secret",
+            options: ["rbind", "ro"]}]'
+        start_pack "link-$where" "link-$where"
+        checkpoint "link-$where"
+        gone "link-$where"
+        restore "link-$where" "link-$where" "link-$where"
+        [ "$(stasis exec "link-$where" cat /run/secrets/a/b/file </dev/null)" = kept ]
+        all_pass "link-$where"
+        stasis delete --force "link-$where"
+    done
+}
+
+@test "without a pid namespace of its own: refused, and goes on" {
+    pack guests shell
+    edit "$T/guests" 'del(.linux.namespaces[] | select(.type == "pid"))'
+    start_pack guests guests
+    run checkpoint guests --leave-running
+    echo "$output"
+    [ "$status" = 1 ]
+    [[ $output == *"no pid namespace of its own"* ]]
+    [ ! -e "$T/images/guests" ]
+    status_is guests running
+    all_pass guests
+    stasis delete --force guests
 }

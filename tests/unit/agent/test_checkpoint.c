@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/checkpoint.h"
+#include "agent/namespaces.h"
 #include "fake_guest.h"
 
 #include <sched.h>
@@ -248,6 +249,16 @@ static void test_refused(void **state) {
 
 /* Root can write anywhere but where the file system is read-only, as the share is where the host has mounted nothing.
  */
+static void test_guests_pid_namespace(void **state) {
+    struct guest *g = *state;
+    struct checkpoint_request req = request();
+    struct container *c = container(g);
+    g->a.pid_namespace = namespaces_of_pids(getpid()); /* as if this were a guest of its own */
+    refused(c, &req, EOPNOTSUPP, "no pid namespace of its own");
+    g->a.pid_namespace = 0;
+    guest_delete(g, c);
+}
+
 static void test_read_only(void **state) {
     struct guest *g = *state;
     struct container *c = container(g);
@@ -392,10 +403,19 @@ static void test_queue(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        GUEST_TEST(test_leave_running), GUEST_TEST(test_exits),     GUEST_TEST(test_exits_later),
-        GUEST_TEST(test_paused),        GUEST_TEST(test_fails),     GUEST_TEST(test_check_fails),
-        GUEST_TEST(test_refused),       GUEST_TEST(test_read_only), GUEST_TEST(test_execs),
-        GUEST_TEST(test_open_files),    GUEST_TEST(test_slow),      GUEST_TEST(test_delete_meanwhile),
+        GUEST_TEST(test_leave_running),
+        GUEST_TEST(test_exits),
+        GUEST_TEST(test_exits_later),
+        GUEST_TEST(test_paused),
+        GUEST_TEST(test_fails),
+        GUEST_TEST(test_check_fails),
+        GUEST_TEST(test_refused),
+        GUEST_TEST(test_guests_pid_namespace),
+        GUEST_TEST(test_read_only),
+        GUEST_TEST(test_execs),
+        GUEST_TEST(test_open_files),
+        GUEST_TEST(test_slow),
+        GUEST_TEST(test_delete_meanwhile),
         GUEST_TEST(test_queue),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -72,7 +72,9 @@ static void test_fails(void **state) {
     struct outcome o = {0};
     prepare(g);
     tmpdir_write(g->f->dir, "fail-restore", "{\"msg\":\"CRIU restoring failed -52\",\"level\":\"error\"}\n");
-    tmpdir_write(g->f->dir, "log-restore", "(1) Error (criu/x.c:9): bad image\n");
+    tmpdir_write(
+        g->f->dir, "log-restore",
+        "(1) Error (criu/x.c:9): bad image\n(2) Error (criu/cr-restore.c:1): Can't fork for 160: File exists\n");
     close(path_mkdirs_beneath(g->f->dir->fd, "cgroup/stasis/c1/sub/sub", 0755, NULL));
     assert_int_equal(container_restore(&g->a, &req, on_pid, &o, NULL), 0);
     RUN_UNTIL(g->f->event, o.n);
@@ -80,6 +82,7 @@ static void test_fails(void **state) {
     assert_false(tmpdir_has(g->f->dir, "cgroup/stasis/c1"));
     assert_non_null(strstr(o.msg, "cannot restore container c1"));
     assert_non_null(strstr(o.msg, "bad image"));
+    assert_non_null(strstr(o.msg, "pid 160 is taken"));
     assert_null(g->a.containers);
     assert_null(g->a.criu.head);
     assert_false(tmpdir_has(g->f->dir, "bundles/c1"));
