@@ -271,11 +271,22 @@ static void finish(struct check *c, const struct err *err) {
     free(c);
 }
 
+bool check_version_suffices(const char *version) {
+    unsigned major, minor;
+    /* NOLINTNEXTLINE(cert-err34-c): a number beyond its range is no version that there is */
+    if (sscanf(version, "%u.%u", &major, &minor) != 2)
+        return false;
+    return major > CRIU_LEAST_MAJOR || (major == CRIU_LEAST_MAJOR && minor >= CRIU_LEAST_MINOR);
+}
+
 static void on_version(struct check *c, int status, const char *text) {
     char line[200];
     check_parse_version(text, c->result.criu_version);
     check_last_line(text, line, sizeof(line));
-    if (status == 0 && c->result.criu_version[0])
+    if (status == 0 && c->result.criu_version[0] && !check_version_suffices(c->result.criu_version))
+        add(&c->result, "criu", CHECK_FAIL, "version %s is too old, at least %d.%d is needed; build the guest again",
+            c->result.criu_version, CRIU_LEAST_MAJOR, CRIU_LEAST_MINOR);
+    else if (status == 0 && c->result.criu_version[0])
         add(&c->result, "criu", CHECK_OK, "version %s", c->result.criu_version);
     else
         add(&c->result, "criu", CHECK_FAIL, "does not run: %s", line);

@@ -15,6 +15,9 @@
 #define CHECK_ITEMS_MAX 128
 #define CHECK_TIMEOUT_USEC (UINT64_C(30) * 1000000) /* of one run of criu */
 #define CRIU_PATH "/usr/sbin/criu"
+/* Older ones restore processes that draw the same random numbers, and do not know our plugin's interface. */
+#define CRIU_LEAST_MAJOR 4
+#define CRIU_LEAST_MINOR 2
 
 enum check_status { CHECK_OK, CHECK_WARN, CHECK_FAIL };
 
@@ -36,8 +39,11 @@ bool check_passed(const struct check_result *r);
 /* Adds an item for each kernel option CRIU and containers need, by the text of the kernel's configuration. */
 void check_kernel_config(const char *config, struct check_result *r);
 
-/* "4.1.1" out of "Version: 4.1.1\n…". */
+/* "4.2.1" out of "Version: 4.2.1\n…". */
 void check_parse_version(const char *text, char out[32]);
+
+/* False also for what is no version. */
+bool check_version_suffices(const char *version);
 
 /* The last line that says something, for an item's detail. */
 void check_last_line(const char *text, char *out, size_t size);

@@ -66,14 +66,17 @@ teardown() {
     echo "$output"
     [ "$status" != 0 ]
     [[ $output == *"is taken in the pid namespace"* ]]
-    ctr container rm second || true
+    remove second
     n=$(ex first cat /count)
     wait_until 60 reached "$n" ex first
 
     ctr task kill -s KILL first
     wait_until 60 task_is first STOPPED
     remove first
-    ctr container restore --rw --live third checkpoint/shared </dev/null >"$T/out" 2>&1 3>&-
+    ctr container restore --rw --live third checkpoint/shared </dev/null >"$T/out" 2>&1 3>&- || {
+        cat "$T/out"
+        false
+    }
     wait_until 120 reached 2 ex third
     [ "$(ns third pid)" = "$(ns "$POD" pid)" ]
     remove third "$POD"

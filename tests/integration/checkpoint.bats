@@ -250,3 +250,36 @@ in_network() {
     all_pass guests
     stasis delete --force guests
 }
+
+# other_guest NAME COMMAND… : the guest with its root image changed by debugfs, and a configuration that names it.
+other_guest() {
+    local name=$1 dir=$T/guest-$1 command
+    shift
+    cp -rL "$STASIS_OUT/lib/stasis/guest/current" "$dir"
+    for command; do
+        debugfs -w -R "$command" "$dir/root.img" 2>&1
+    done
+    printf '[vm]\nguest = %s\ntemplate = false\n' "$dir" >"$T/$name.conf"
+}
+
+@test "a guest without CRIU, or with one that is too old: refused by name, and the container goes on" {
+    local name
+    printf '#!/bin/sh\n[ "$1" != --version ] || echo "Version: 3.17.1"\necho "Looks good."\n' >"$T/old-criu"
+    other_guest none "rm /usr/sbin/criu"
+    other_guest old "rm /usr/sbin/criu" "write $T/old-criu /usr/sbin/criu" "sif /usr/sbin/criu mode 0100755"
+    declare -A why=([none]="cannot run /usr/sbin/criu"
+        [old]="CRIU does not work in this guest; criu: version 3.17.1 is too old, at least 4.2 is needed")
+    for name in none old; do
+        pack "guest-$name" shell
+        quiet stasis --config "$T/$name.conf" run --detach --bundle "$T/guest-$name" "guest-$name"
+        answered "guest-$name" 0 ready
+        run checkpoint "guest-$name"
+        echo "$output"
+        [ "$status" = 1 ]
+        [[ $output == *"${why[$name]}"* ]]
+        [ ! -e "$T/images/guest-$name" ]
+        status_is "guest-$name" running
+        all_pass "guest-$name"
+        stasis delete --force "guest-$name"
+    done
+}

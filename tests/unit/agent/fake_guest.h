@@ -175,7 +175,7 @@ static inline void guest_make_share(struct guest *g) {
         close(path_mkdirs_beneath(g->f->dir->fd, dirs[i], 0755, NULL));
     cleanup_free char *criu = str_printf("#!/bin/sh\n"
                                          "echo \"criu $1\" >>%s/calls\n"
-                                         "[ $1 = --version ] && echo 'Version: 4.1.1'\n"
+                                         "[ $1 = --version ] && echo 'Version: 4.2.1'\n"
                                          "[ $1 = check ] || exit 0\n"
                                          "[ -e %s/fail-check ] && { echo 'no such kernel feature'; exit 1; }\n"
                                          "echo 'Looks good.'\n",

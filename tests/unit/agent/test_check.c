@@ -30,6 +30,12 @@ static void test_kernel_config(void **state) {
 static void test_version(void **state) {
     (void)state;
     char v[32];
+    static const char *const good[] = {"4.2", "4.2.1", "4.10", "5.0"};
+    static const char *const old[] = {"4.1.1", "3.17", "4", "", "odd"};
+    for (size_t i = 0; i < ARRAY_SIZE(good); i++)
+        assert_true(check_version_suffices(good[i]));
+    for (size_t i = 0; i < ARRAY_SIZE(old); i++)
+        assert_false(check_version_suffices(old[i]));
     check_parse_version("Version: 4.1.1\nGitID: x\n", v);
     assert_string_equal(v, "4.1.1");
     check_parse_version("Warn\nVersion: 3.17.1 (gitid 0)\n", v);

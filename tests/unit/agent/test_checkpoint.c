@@ -80,7 +80,7 @@ static void test_leave_running(void **state) {
     dump(g, c, &req, &d);
     if (d.code)
         fail_msg("%s", d.msg);
-    assert_string_equal(d.version, "4.1.1");
+    assert_string_equal(d.version, "4.2.1");
     assert_int_equal(c->state, CONTAINER_RUNNING);
     assert_int_equal(c->init->state, PROCESS_RUNNING);
     assert_int_equal(c->ops, 0);
