@@ -21,7 +21,6 @@
 
 #include <stdbool.h>
 #include <stddef.h>
-#include <sys/types.h>
 #include <systemd/sd-event.h>
 
 #include "agent/criu.h"
@@ -66,7 +65,7 @@ struct agent {
     struct check_result *criu_check; /* that CRIU works here, once it is known; NULL before */
     const char *criu_path;           /* CRIU_PATH */
     const char *share_dir;           /* INIT_SHARE_DIR */
-    ino_t pid_namespace;             /* the agent's own; 0 in tests */
+    bool needs_own_pids;             /* a checkpoint is of a container with pids of its own; false in tests */
     struct snapshot snapshot;
     const char *random_path; /* IDENTITY_RANDOM */
     bool own_boot_id;        /* boot_id.h */

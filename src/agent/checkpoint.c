@@ -65,13 +65,15 @@ static int check_request(const struct container *c, const struct checkpoint_requ
     return req->allow_execs ? 0 : check_execs(c, err);
 }
 
-/* Its processes come back under the numbers that they have, which other processes have in another guest. */
+/* Its processes come back under the numbers that they have, which are taken in another guest. CRIU 4.2 makes those of a
+ * namespace that is shared in the guest's own, so a pod's is no better. */
 static int check_pid_namespace(const struct container *c, struct err *err) {
-    if (!c->agent->pid_namespace || namespaces_of_pids(c->init->pid) != c->agent->pid_namespace)
+    if (!c->agent->needs_own_pids || namespaces_own_pid(c->init->pid) == 1)
         return 0;
-    return err_set(err, EOPNOTSUPP,
-                   "it has no pid namespace of its own, so it could not be restored: its pids would be taken (give it "
-                   "one: {\"type\": \"pid\"} in linux.namespaces)");
+    return err_set(
+        err, EOPNOTSUPP,
+        "it has no pid namespace of its own, but the guest's or its pod's, and could not be restored (give it "
+        "one: {\"type\": \"pid\"} in linux.namespaces)");
 }
 
 static int check_files(const struct container *c, struct err *err) {

@@ -16,7 +16,6 @@
 #include "agent/guest.h"
 #include "agent/identity.h"
 #include "agent/init.h"
-#include "agent/namespaces.h"
 #include "agent/rpc.h"
 #include "agent/trim.h"
 #include "base/log.h"
@@ -67,7 +66,7 @@ static int start(struct agent *a, struct err *err) {
     a->share_dir = INIT_SHARE_DIR;
     a->random_path = IDENTITY_RANDOM;
     a->criu_path = CRIU_PATH;
-    a->pid_namespace = namespaces_of_pids(getpid());
+    a->needs_own_pids = true;
     a->criu.conf_path = CRIU_CONF;
     a->criu.work_path = CRIU_WORK;
     a->criu.yard_path = CRIU_YARD;

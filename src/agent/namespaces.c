@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "base/path.h"
 
+#define STATUS_MAX ((size_t)16 << 10)
 #define NET_DEV_MAX ((size_t)64 << 10)
 
 static const char *const kinds[] = {"ipc", "net", "pid", "uts"};
@@ -168,9 +169,18 @@ bool namespaces_network_is_closed(pid_t pid) {
     return file_read_at(AT_FDCWD, path, NET_DEV_MAX, &text, NULL, NULL) == 0 && namespaces_is_only_loopback(text);
 }
 
-ino_t namespaces_of_pids(pid_t pid) {
+pid_t namespaces_own_pid(pid_t pid) {
+    static const char key[] = "\nNSpid:";
     char path[40];
-    struct stat st;
-    snprintf(path, sizeof(path), "/proc/%d/ns/pid", (int)pid);
-    return stat(path, &st) < 0 ? 0 : st.st_ino;
+    cleanup_free char *text = NULL;
+    snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+    if (file_read_at(AT_FDCWD, path, STATUS_MAX, &text, NULL, NULL) < 0)
+        return 0;
+    char *line = strstr(text, key);
+    uint64_t own = 0;
+    if (!line)
+        return 0;
+    line[1 + strcspn(line + 1, "\n")] = '\0';
+    const char *last = strrchr(line, '\t');
+    return last && parse_u64(last + 1, INT32_MAX, &own) == 0 ? (pid_t)own : 0;
 }

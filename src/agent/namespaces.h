@@ -29,8 +29,8 @@ void namespaces_unpin(const char *dir, const char *id);
  */
 bool namespaces_network_is_closed(pid_t pid);
 
-/* The inode of the process's pid namespace; 0 if that cannot be told. */
-ino_t namespaces_of_pids(pid_t pid);
+/* The process's number in its own pid namespace; 0 if that cannot be told. */
+pid_t namespaces_own_pid(pid_t pid);
 
 /* Whether a table like /proc/net/dev has lo and nothing else. */
 bool namespaces_is_only_loopback(const char *net_dev);

@@ -249,13 +249,15 @@ static void test_refused(void **state) {
 
 /* Root can write anywhere but where the file system is read-only, as the share is where the host has mounted nothing.
  */
-static void test_guests_pid_namespace(void **state) {
+static void test_shared_pid_namespace(void **state) {
     struct guest *g = *state;
     struct checkpoint_request req = request();
     struct container *c = container(g);
-    g->a.pid_namespace = namespaces_of_pids(getpid()); /* as if this were a guest of its own */
+    assert_int_equal(namespaces_own_pid(c->init->pid), c->init->pid);
+    assert_int_equal(namespaces_own_pid(INT32_MAX), 0);
+    g->a.needs_own_pids = true;
     refused(c, &req, EOPNOTSUPP, "no pid namespace of its own");
-    g->a.pid_namespace = 0;
+    g->a.needs_own_pids = false;
     guest_delete(g, c);
 }
 
@@ -410,7 +412,7 @@ int main(void) {
         GUEST_TEST(test_fails),
         GUEST_TEST(test_check_fails),
         GUEST_TEST(test_refused),
-        GUEST_TEST(test_guests_pid_namespace),
+        GUEST_TEST(test_shared_pid_namespace),
         GUEST_TEST(test_read_only),
         GUEST_TEST(test_execs),
         GUEST_TEST(test_open_files),
