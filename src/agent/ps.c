@@ -4,11 +4,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "agent/cgroup.h"
+#include "agent/job.h"
 #include "base/fd.h"
 #include "base/util.h"
 
@@ -126,29 +129,111 @@ int ps_read(pid_t pid, struct ps_entry *ret) {
     n = read_some(pid, "status", buf, sizeof(buf));
     if (n < 0 || ps_parse_uid(buf, &e.uid) < 0)
         return -ESRCH;
-    n = read_some(pid, "cmdline", buf, sizeof(buf));
-    if (n > 0)
-        ps_format_command(buf, (size_t)n, e.command);
     *ret = e;
     return 0;
 }
 
-int ps_list(int cgroup_fd, struct ps_entry **ret, size_t *ret_n, struct err *err) {
+void ps_read_command(pid_t pid, char out[PS_COMMAND_MAX]) {
+    char buf[2048];
+    ssize_t n = read_some(pid, "cmdline", buf, sizeof(buf));
+    ps_format_command(buf, n > 0 ? (size_t)n : 0, out);
+}
+
+/* One process. What has not been marked as read may be half written: the reader can be killed. */
+struct slot {
+    pid_t pid;
+    bool has_entry, has_command;
+    struct ps_entry entry;
+    char command[PS_COMMAND_MAX];
+};
+
+/* A list being read. */
+struct listing {
+    struct slot *slots; /* shared with the reader */
+    size_t n;
+    ps_fn fn;
+    void *userdata;
+};
+
+static size_t size_of(const struct listing *l) {
+    return (l->n + 1) * sizeof(*l->slots);
+}
+
+static struct listing *listing_free(struct listing *l) {
+    if (l && l->slots)
+        (void)munmap(l->slots, size_of(l));
+    free(l);
+    return NULL;
+}
+
+/* In the child. */
+static int read_all(void *arg) {
+    struct listing *l = arg;
+    for (size_t i = 0; i < l->n; i++)
+        l->slots[i].has_entry = ps_read(l->slots[i].pid, &l->slots[i].entry) == 0; /* else it has ended meanwhile */
+    for (size_t i = 0; i < l->n; i++) {
+        ps_read_command(l->slots[i].pid, l->slots[i].command);
+        l->slots[i].has_command = *l->slots[i].command;
+    }
+    return 0;
+}
+
+static void on_read(void *userdata, int status) {
+    struct listing *l = userdata;
+    struct err err = ERR_INIT;
+    struct ps_entry *list = calloc(l->n + 1, sizeof(*list));
+    size_t n = 0;
+    if (!list)
+        err_set(&err, ENOMEM, "out of memory");
+    else if (status != 0 && status != -ETIMEDOUT)
+        err_set(&err, EIO, "the process that reads /proc has failed");
+    for (size_t i = 0; i < l->n && !err.code; i++) {
+        const struct slot *s = &l->slots[i];
+        if (!s->has_entry)
+            continue;
+        list[n] = s->entry;
+        if (s->has_command)
+            memcpy(list[n].command, s->command, sizeof(s->command));
+        n++;
+    }
+    l->fn(l->userdata, list, n, err.code ? &err : NULL);
+    free(list);
+    listing_free(l);
+}
+
+static int listing_new(const pid_t *pids, size_t n, struct listing **ret, struct err *err) {
+    struct listing *l = calloc(1, sizeof(*l));
+    if (!l)
+        return err_set(err, ENOMEM, "out of memory");
+    l->n = MIN(n, (size_t)PS_LIST_MAX);
+    void *p = mmap(NULL, size_of(l), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED) {
+        free(l);
+        return err_set(err, ENOMEM, "out of memory");
+    }
+    l->slots = p;
+    for (size_t i = 0; i < l->n; i++)
+        l->slots[i].pid = pids[i];
+    *ret = l;
+    return 0;
+}
+
+int ps_list(sd_event *event, struct children *children, int cgroup_fd, uint64_t timeout_usec, ps_fn fn, void *userdata,
+            struct err *err) {
     cleanup_free pid_t *pids = NULL;
-    size_t n = 0, have = 0;
+    struct listing *l = NULL;
+    size_t n = 0;
     int r = cgroup_pids(cgroup_fd, &pids, &n, err);
+    if (r == 0)
+        r = listing_new(pids, n, &l, err);
     if (r < 0)
         return r;
-    n = MIN(n, (size_t)PS_LIST_MAX);
-    struct ps_entry *entries = calloc(n + 1, sizeof(*entries));
-    if (!entries)
-        return err_set(err, ENOMEM, "out of memory");
-    for (size_t i = 0; i < n; i++)
-        if (ps_read(pids[i], &entries[have]) == 0) /* else it has ended meanwhile */
-            have++;
-    *ret = entries;
-    *ret_n = have;
-    return 0;
+    l->fn = fn;
+    l->userdata = userdata;
+    r = job_fork(event, children, read_all, l, timeout_usec, on_read, l, NULL, err);
+    if (r < 0)
+        listing_free(l);
+    return r;
 }
 
 uint64_t ps_ticks_to_usec(uint64_t ticks) {

@@ -242,8 +242,13 @@ static void on_stats(struct ttrpc_request *req, const ProtobufCMessage *in, void
     ttrpc_reply(req, &out.base);
 }
 
-static void answer_processes(struct ttrpc_request *req, const struct ps_entry *entries, size_t n) {
+static void answer_processes(void *userdata, const struct ps_entry *entries, size_t n, const struct err *failure) {
+    struct ttrpc_request *req = userdata;
     struct err err = ERR_INIT;
+    if (failure) {
+        ttrpc_fail(req, failure);
+        return;
+    }
     /* The messages, and after them the list of pointers to them. */
     cleanup_free MSG(ProcessDetails) *details = calloc(n + 1, sizeof(*details) + sizeof(void *));
     if (!details) {
@@ -279,15 +284,11 @@ static void on_processes(struct ttrpc_request *req, const ProtobufCMessage *in, 
     struct container *c = rpc_find_container(userdata, req, m->id);
     if (!c)
         return;
-    cleanup_free struct ps_entry *entries = NULL;
-    size_t n = 0;
     int r = container_check_action(ACTION_INSPECT, c->state, c->id, &err);
     if (r == 0)
-        r = ps_list(c->cgroup_fd, &entries, &n, &err);
-    if (r < 0)
-        ttrpc_fail(req, &err);
-    else
-        answer_processes(req, entries, n);
+        r = ps_list(c->agent->event, c->agent->children, c->cgroup_fd, rpc_time(req, PS_TIMEOUT_USEC), answer_processes,
+                    req, &err);
+    answer_failure(req, r, &err);
 }
 
 static void happened(void *userdata, const char *container_id, uint64_t kills, const struct err *err) {

@@ -78,27 +78,72 @@ static void test_self(void **state) {
     assert_int_equal(e.pid, getpid());
     assert_int_equal(e.ppid, getppid());
     assert_int_equal(e.uid, getuid());
+    assert_int_equal(e.command[0], '[');
+    ps_read_command(getpid(), e.command);
     assert_non_null(strstr(e.command, "test_agent_ps"));
+    ps_read_command(0x7ffffff0, e.command);
+    assert_string_equal(e.command, "");
     assert_int_equal(ps_read(0x7ffffff0, &e), -ESRCH);
 }
 
-static void test_list(void **state) {
-    struct tmpdir *t = *state;
+struct listed {
+    int calls, code;
+    size_t n;
+    struct ps_entry first;
+};
+
+static void on_list(void *userdata, const struct ps_entry *list, size_t n, const struct err *err) {
+    struct listed *l = userdata;
+    l->calls++;
+    l->code = err ? err->code : 0;
+    l->n = n;
+    if (n)
+        l->first = list[0];
+}
+
+static void list_within(struct fixture *f, uint64_t timeout_usec, struct listed *ret) {
     cleanup_free char *text = str_printf("%d\n%d\n", (int)getpid(), 0x7ffffff0);
-    tmpdir_write(t, "cgroup.procs", text);
-    struct ps_entry *list = NULL;
-    size_t n = 0;
-    assert_int_equal(ps_list(t->fd, &list, &n, NULL), 0);
-    assert_int_equal(n, 1);
-    assert_int_equal(list[0].pid, getpid());
-    free(list);
+    tmpdir_write(f->dir, "cgroup.procs", text);
+    *ret = (struct listed){0};
+    assert_int_equal(ps_list(f->event, f->children, f->dir->fd, timeout_usec, on_list, ret, NULL), 0);
+    RUN_UNTIL(f->event, ret->calls);
+    assert_int_equal(ret->calls, 1);
+    assert_int_equal(ret->code, 0);
+}
+
+static void test_list(void **state) {
+    struct listed l;
+    list_within(*state, TEST_DEADLINE, &l);
+    assert_int_equal(l.n, 1);
+    assert_int_equal(l.first.pid, getpid());
+    assert_non_null(strstr(l.first.command, "test_agent_ps"));
+}
+
+/* As when a process holds up the reader: there is an answer, with what was read by then. */
+static void test_late(void **state) {
+    struct listed l;
+    list_within(*state, 1, &l);
+    assert_true(l.n == 0 || (l.n == 1 && l.first.pid == getpid() && *l.first.command));
+}
+
+static void test_no_list(void **state) {
+    struct fixture *f = *state;
+    struct listed l = {0};
+    assert_int_equal(mkdirat(f->dir->fd, "cgroup.procs", 0755), 0); /* cannot be read */
+    assert_true(ps_list(f->event, f->children, f->dir->fd, TEST_DEADLINE, on_list, &l, NULL) < 0);
+    assert_int_equal(l.calls, 0);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_stat), cmocka_unit_test(test_bad_stat),
-        cmocka_unit_test(test_uid),  cmocka_unit_test(test_command),
-        cmocka_unit_test(test_self), cmocka_unit_test_setup_teardown(test_list, tmpdir_setup, tmpdir_teardown),
+        cmocka_unit_test(test_stat),
+        cmocka_unit_test(test_bad_stat),
+        cmocka_unit_test(test_uid),
+        cmocka_unit_test(test_command),
+        cmocka_unit_test(test_self),
+        cmocka_unit_test_setup_teardown(test_list, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_late, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_no_list, fixture_setup, fixture_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
