@@ -4,6 +4,7 @@
 #include <ctype.h>
 #include <dirent.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <net/if.h>
 #include <stdio.h>
 #include <string.h>
@@ -33,6 +34,8 @@
 #define CGROUP_FLAGS (MS_NOSUID | MS_NODEV | MS_NOEXEC)
 /* A container must not lift the limits of its own cgroup. */
 #define CGROUP_OPTIONS "nsdelegate,memory_recursiveprot"
+/* Of all tasks that the kernel can have, those that no container gets: for the kernel, the agent, crun and CRIU. */
+#define TASKS_KEPT UINT64_C(256)
 #define SET "cannot set up the guest"
 
 static const struct mount {
@@ -114,6 +117,33 @@ static int enable_controllers(const char *dir, struct err *err) {
     return 0;
 }
 
+static int read_number(const char *file, uint64_t *ret, struct err *err) {
+    cleanup_free char *text = NULL;
+    int r = file_read_at(AT_FDCWD, file, 64, &text, NULL, err);
+    if (r < 0)
+        return r;
+    text[strcspn(text, "\n")] = '\0';
+    r = parse_u64(text, UINT32_MAX, ret);
+    return r < 0 ? err_errno(err, -r, SET ": %s has no number", file) : 0;
+}
+
+/* Containers together cannot take the last task, without which there is no exec, ps or delete. */
+static int limit_tasks(const char *dir, struct err *err) {
+    cleanup_free char *file = str_printf("%s/pids.max", dir);
+    uint64_t threads = 0, pids = 0;
+    char value[32];
+    if (!file)
+        return err_set(err, ENOMEM, "out of memory");
+    int r = read_number("/proc/sys/kernel/threads-max", &threads, err);
+    if (r == 0)
+        r = read_number("/proc/sys/kernel/pid_max", &pids, err);
+    if (r < 0)
+        return r;
+    threads = MIN(threads, pids);
+    snprintf(value, sizeof(value), "%" PRIu64, MAX(threads, 2 * TASKS_KEPT) - TASKS_KEPT);
+    return file_write_at(AT_FDCWD, file, value, err);
+}
+
 static int make_cgroups(struct err *err) {
     static const char parent[] = CGROUP_ROOT "/" CGROUP_PARENT;
     int r = enable_controllers(CGROUP_ROOT, err);
@@ -121,7 +151,8 @@ static int make_cgroups(struct err *err) {
         return r;
     if (mkdir(parent, 0755) < 0 && errno != EEXIST)
         return err_errno(err, errno, SET ": cannot create %s", parent);
-    return enable_controllers(parent, err);
+    r = limit_tasks(parent, err);
+    return r < 0 ? r : enable_controllers(parent, err);
 }
 
 static int loopback_up(struct err *err) {

@@ -16,6 +16,7 @@
 #define MEMORY_MAX (UINT64_C(1) << 40)
 #define MEMORY_STEP (UINT64_C(2) << 20)
 #define CPUS_MAX 255
+#define PIDS_LIMIT_MAX 4194304 /* PID_MAX_LIMIT of the kernel */
 
 enum key_id {
     KEY_ACCEL,
@@ -30,6 +31,7 @@ enum key_id {
     KEY_TEMPLATE,
     KEY_RPC_TIMEOUT,
     KEY_DEBUG_CONSOLE,
+    KEY_PIDS_LIMIT,
     KEY_CHECKPOINT_ENABLE,
     KEY_CHECKPOINT_TIMEOUT,
     KEY_CRIU_LOG_LEVEL,
@@ -67,6 +69,9 @@ static const struct config_key keys[KEY_COUNT] = {
                          "How long the agent may take to answer a request that does not wait for a process."},
     [KEY_DEBUG_CONSOLE] = {"agent", "debug_console", "true or false", "false",
                            "Allows `stasis console`: a root shell in the guest, for those who may use stasis."},
+    [KEY_PIDS_LIMIT] =
+        {"container", "pids_limit", "number, 0 to 4194304", "2048",
+         "The most processes and threads in a container whose specification has no limit. 0: unlimited."},
     [KEY_CHECKPOINT_ENABLE] = {"checkpoint", "enable", "true or false", "true",
                                "Allows checkpointing containers and restoring them."},
     [KEY_CHECKPOINT_TIMEOUT] =
@@ -128,6 +133,14 @@ static int set_cpus(void *field, const char *value) {
 static int set_cpus_max(void *field, const char *value) {
     uint64_t v;
     if (parse_u64(value, CPUS_MAX, &v) < 0)
+        return -EINVAL;
+    *(uint32_t *)field = (uint32_t)v;
+    return 0;
+}
+
+static int set_pids_limit(void *field, const char *value) {
+    uint64_t v;
+    if (parse_u64(value, PIDS_LIMIT_MAX, &v) < 0)
         return -EINVAL;
     *(uint32_t *)field = (uint32_t)v;
     return 0;
@@ -214,6 +227,7 @@ static const struct {
     [KEY_TEMPLATE] = {set_bool, offsetof(struct config, use_template)},
     [KEY_RPC_TIMEOUT] = {set_seconds, offsetof(struct config, rpc_timeout)},
     [KEY_DEBUG_CONSOLE] = {set_bool, offsetof(struct config, debug_console)},
+    [KEY_PIDS_LIMIT] = {set_pids_limit, offsetof(struct config, pids_limit)},
     [KEY_CHECKPOINT_ENABLE] = {set_bool, offsetof(struct config, checkpoint_enable)},
     [KEY_CHECKPOINT_TIMEOUT] = {set_seconds, offsetof(struct config, checkpoint_timeout)},
     [KEY_CRIU_LOG_LEVEL] = {set_criu_log_level, offsetof(struct config, criu_log_level)},
@@ -316,8 +330,10 @@ static int on_pair(void *user, const char *section, const char *name, const char
         return fail(p, "unknown key \"%.100s\" in section [%s]", name, section);
     if (!*section)
         return fail(p, "\"%.100s\" stands before the first section", name);
-    return fail(p, "unknown section [%.100s]; there are [vm], [agent], [checkpoint], [snapshot], [network] and [log]",
-                section);
+    return fail(
+        p,
+        "unknown section [%.100s]; there are [vm], [agent], [container], [checkpoint], [snapshot], [network] and [log]",
+        section);
 }
 
 int config_parse(struct config *c, const char *name, const char *text, struct err *err) {

@@ -31,6 +31,8 @@ struct config {
     /* [agent] */
     uint64_t rpc_timeout; /* timeout = seconds, kept in µs; default 60 */
     bool debug_console;   /* debug_console = true|false; default false */
+    /* [container] */
+    uint32_t pids_limit; /* pids_limit = N of a container whose spec has none; default 2048; 0: unlimited */
     /* [checkpoint] */
     bool checkpoint_enable;      /* enable = true|false; default true */
     uint64_t checkpoint_timeout; /* timeout = seconds, kept in µs; default 600 */

@@ -139,3 +139,25 @@ int oci_resources_for_guest(const json_t *resources, json_t **ret, struct strv *
     *ret = TAKE_PTR(copy);
     return 0;
 }
+
+/* The object at key, made if it is not there. */
+static int child(json_t *parent, const char *key, json_t **ret, struct err *err) {
+    *ret = json_object_get(parent, key);
+    if (json_is_object(*ret))
+        return 0;
+    *ret = json_object();
+    return json_put(parent, key, *ret, err);
+}
+
+int oci_guest_limit_pids(struct oci_guest_spec *g, uint32_t limit, struct err *err) {
+    static const char *const path[] = {"linux", "resources", "pids"};
+    json_t *o = g->spec, *resources = json_object_get(json_object_get(o, "linux"), "resources");
+    if (limit == 0 || json_object_get(json_object_get(resources, "unified"), "pids.max"))
+        return 0;
+    for (size_t i = 0; i < ARRAY_SIZE(path); i++) {
+        int r = child(o, path[i], &o, err);
+        if (r < 0)
+            return r;
+    }
+    return json_object_get(o, "limit") ? 0 : json_put(o, "limit", json_integer(limit), err);
+}

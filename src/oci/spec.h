@@ -91,6 +91,10 @@ int oci_guest_make_network(struct oci_guest_spec *g, const char *id, bool always
 /* consoleSize of a process object, in characters; 0 and 0 where it says nothing. */
 int oci_console_size(const json_t *process, uint32_t *ret_width, uint32_t *ret_height, struct err *err);
 
+/* linux.resources.pids.limit of g->spec, if that has none: neither a number nor -1 or 0, which are "unlimited".
+ * limit 0: it stays without. */
+int oci_guest_limit_pids(struct oci_guest_spec *g, uint32_t limit, struct err *err);
+
 /* The process object of exec rewritten for the guest: AppArmor and SELinux labels dropped with a note. `base` is the
  * container's process (may be NULL): fields that are absent in `process` (user, cwd, capabilities, env's PATH, …) are
  * not filled in; the caller decides. ret is owned by the caller. */

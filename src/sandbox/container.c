@@ -249,6 +249,8 @@ static int prepare(struct container *c, const struct container_spec *spec, struc
     if (r == 0)
         r = oci_spec_for_pod(c->spec, c->guest_id, c->bundle, spec->pod.role == OCI_POD_MEMBER ? &pod : NULL, &c->guest,
                              err);
+    if (r == 0)
+        r = oci_guest_limit_pids(&c->guest, sandbox_config(c->sb)->pids_limit, err);
     if (r < 0)
         return r;
     c->pod_member = spec->pod.role == OCI_POD_MEMBER;

@@ -26,6 +26,7 @@ static void defaults(void **state) {
     assert_true(c.boot_timeout == 60 * USEC_PER_SEC);
     assert_true(c.rpc_timeout == 60 * USEC_PER_SEC);
     assert_false(c.debug_console);
+    assert_int_equal(c.pids_limit, 2048);
     assert_int_equal(c.log_level, LOG_LEVEL_INFO);
     assert_true(c.guest_console);
     assert_true(c.guest_log_max == 1 << 20);
@@ -49,6 +50,8 @@ static void every_key_is_read(void **state) {
                                "[agent]\n"
                                "timeout = 3600\n"
                                "debug_console = true\n"
+                               "[container]\n"
+                               "pids_limit = 0\n"
                                "[log]\n"
                                "level = debug\n"
                                "guest_console = false\n"
@@ -69,6 +72,7 @@ static void every_key_is_read(void **state) {
     assert_true(c.boot_timeout == 7 * USEC_PER_SEC);
     assert_true(c.rpc_timeout == 3600 * USEC_PER_SEC);
     assert_true(c.debug_console);
+    assert_int_equal(c.pids_limit, 0);
     assert_int_equal(c.log_level, LOG_LEVEL_DEBUG);
     assert_false(c.guest_console);
     assert_true(c.guest_log_max == 64 << 10);
@@ -102,6 +106,8 @@ static void mistakes_name_file_line_key_and_what_is_allowed(void **state) {
         {"[agent]\ntimeout = x\n", "t.conf:2: timeout = \"x\" in [agent]: must be seconds, 1 to 3600"},
         {"[agent]\ndebug_console = yes\n", "t.conf:2: debug_console = \"yes\" in [agent]: must be true or false"},
         {"[checkpoint]\nenable = no\n", "t.conf:2: enable = \"no\" in [checkpoint]: must be true or false"},
+        {"[container]\npids_limit = -1\n",
+         "t.conf:2: pids_limit = \"-1\" in [container]: must be number, 0 to 4194304"},
         {"[checkpoint]\ncriu_log_level = 5\n",
          "t.conf:2: criu_log_level = \"5\" in [checkpoint]: must be number, 0 to 4"},
         {"[checkpoint]\ntimeout = 0\n", "t.conf:2: timeout = \"0\" in [checkpoint]: must be seconds, 1 to 3600"},
@@ -110,8 +116,8 @@ static void mistakes_name_file_line_key_and_what_is_allowed(void **state) {
         {"[log]\nguest_log_max = 63K\n", "t.conf:2: guest_log_max = \"63K\" in [log]: must be size, 64K to 1G"},
         {"[log]\nguest_log_max = 2G\n", "t.conf:2: guest_log_max = \"2G\" in [log]: must be size, 64K to 1G"},
         {"[vm]\n\ncpu = 1\n", "t.conf:3: unknown key \"cpu\" in section [vm]"},
-        {"[VM]\ncpus = 1\n",
-         "t.conf:2: unknown section [VM]; there are [vm], [agent], [checkpoint], [snapshot], [network] and [log]"},
+        {"[VM]\ncpus = 1\n", "t.conf:2: unknown section [VM]; there are [vm], [agent], [container], [checkpoint], "
+                             "[snapshot], [network] and [log]"},
         {"[log]\ncpus = 1\n", "t.conf:2: unknown key \"cpus\" in section [log]"},
         {"cpus = 1\n", "t.conf:1: \"cpus\" stands before the first section"},
         {"[vm]\ncpus = 1\n# x\ncpus = 1\n", "t.conf:4: cpus is set a second time in [vm], the first was in line 2"},

@@ -129,10 +129,42 @@ static void rules(void **state) {
     check_rules(*state, cases, ARRAY_SIZE(cases));
 }
 
+static void limit_of_pids(void **state) {
+    const struct tmpdir *t = *state;
+    static const struct {
+        struct change changes[CHANGES_MAX];
+        uint32_t limit;
+        const char *pids; /* NULL: there is no such object */
+    } cases[] = {
+        {{{0}}, 100, "{\"limit\":100}"},
+        {{{"linux.resources", NULL}}, 100, "{\"limit\":100}"},
+        {{{"linux.resources.pids", "{}"}}, 100, "{\"limit\":100}"},
+        {{{"linux.resources.pids", "null"}}, 100, "{\"limit\":100}"},
+        {{{"linux.resources.pids", "{\"limit\":5}"}}, 100, "{\"limit\":5}"},
+        {{{"linux.resources.pids", "{\"limit\":0}"}}, 100, "{\"limit\":0}"},
+        {{{"linux.resources.pids", "{\"limit\":-1}"}}, 100, "{\"limit\":-1}"},
+        {{{"linux.resources.unified", "{\"pids.max\":\"7\"}"}}, 100, NULL},
+        {{{0}}, 0, NULL},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        cleanup_json json_t *spec = changed_spec(cases[i].changes, t->path);
+        cleanup_guest_spec struct oci_guest_spec g = {0};
+        struct err err = ERR_INIT;
+        if (oci_spec_for_guest(spec, "c1", t->path, &g, &err) < 0)
+            fail_msg("%zu: %s", i, err.msg);
+        assert_int_equal(oci_guest_limit_pids(&g, cases[i].limit, &err), 0);
+        const json_t *resources = json_object_get(json_object_get(g.spec, "linux"), "resources");
+        cleanup_free char *out = json_dumps(json_object_get(resources, "pids"), JSON_COMPACT);
+        if (!cases[i].pids != !out || (out && strcmp(out, cases[i].pids) != 0))
+            fail_msg("%zu: %s instead of %s", i, out, cases[i].pids);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         BUNDLE_TEST(refusals),
         BUNDLE_TEST(rules),
+        BUNDLE_TEST(limit_of_pids),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -96,8 +96,8 @@ static void mistakes_name_the_line(void **state) {
         {"BinaryName = \"x\"", NAME ":1: \"BinaryName\" stands before the first section"},
         {"TypeUr = \"x\"", NAME ":1: \"TypeUr\" stands before the first section"},
         {"[vm]\nTypeUrl = \"x\"", NAME ":2: unknown key \"TypeUrl\" in section [vm]"},
-        {"[vm.x]\ncpus = 1",
-         NAME ":2: unknown section [vm.x]; there are [vm], [agent], [checkpoint], [snapshot], [network] and [log]"},
+        {"[vm.x]\ncpus = 1", NAME ":2: unknown section [vm.x]; there are [vm], [agent], [container], [checkpoint], "
+                                  "[snapshot], [network] and [log]"},
         {"[vm]\nkernel_params = \"a", NAME ":2: the string has no end"},
         {"[vm]\nkernel_params = \"a\\", NAME ":2: of the escapes in strings only \\\" and \\\\ are supported"},
         {"[vm]\nkernel_params = \"a\\\"", NAME ":2: the string has no end"},
