@@ -114,6 +114,18 @@ said() { grep -qxF -- "$1" "$T/out"; }
     [ "$found" = "$T/tree/sub/in/x"$'\n'"$T/tree/sub/x" ]
 }
 
+@test "what files on the share do not have, and those of a tmpfs do; no Landlock" {
+    mkdir -p "$T/volume"
+    bundle_own_rootfs b '.mounts += [
+        {destination: "/workloads", type: "bind", source: "'"$STASIS_OUT"'/workloads", options: ["rbind", "ro"]},
+        {destination: "/volume", type: "bind", source: "'"$T"'/volume", options: ["rbind", "rw"]},
+        {destination: "/tmpfs", type: "tmpfs", source: "tmpfs"}]' '.process.capabilities[] += ["CAP_SYS_ADMIN"]'
+    in_container b 'for d in /root /volume /tmpfs; do echo $d $(/workloads/file_features $d); done'
+    said '/root nameless: EOPNOTSUPP trusted: EPERM flags: ENOTTY landlock: EOPNOTSUPP'
+    said '/volume nameless: EOPNOTSUPP trusted: EPERM flags: ENOTTY landlock: EOPNOTSUPP'
+    said '/tmpfs nameless: there trusted: there flags: there landlock: EOPNOTSUPP'
+}
+
 @test "memory, cpu and pids limits hold in the guest" {
     bundle b '.linux.resources = {memory: {limit: 33554432}, cpu: {shares: 512, quota: 20000, period: 100000}, pids: {limit: 20}}'
     in_container b 'cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/cpu.max /sys/fs/cgroup/pids.max; cat /sys/fs/cgroup/cpu.weight
