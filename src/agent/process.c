@@ -27,7 +27,7 @@ int process_new(sd_event *event, struct children *children, const char *exec_id,
     p->out = (struct reader)READER_NONE;
     p->err_out = (struct reader)READER_NONE;
     p->in = (struct writer)WRITER_NONE;
-    p->pidfd = -1;
+    p->pidfd = p->tty_peer = -1;
     p->exited = exited;
     p->userdata = userdata;
     snprintf(p->exec_id, sizeof(p->exec_id), "%s", exec_id);
@@ -57,6 +57,7 @@ struct process *process_free(struct process *p) {
     reader_close(&p->err_out);
     abandon_waiters(p, "the process was deleted");
     fd_close(p->pidfd);
+    fd_close(p->tty_peer);
     free(p);
     return NULL;
 }
@@ -99,6 +100,7 @@ static void ended(struct process *p, int status) {
     p->exit.wall_usec = now_wall_usec();
     p->state = PROCESS_EXITED;
     p->pidfd = fd_close(p->pidfd);
+    p->tty_peer = fd_close(p->tty_peer);
     log_debug("process %s, pid %d, ended with %u", name_of(p), (int)p->pid, p->exit.code);
     reader_end(&p->out);
     reader_end(&p->err_out);
@@ -119,6 +121,8 @@ static int open_terminal(struct process *p, int tty, struct err *err) {
         fd_close(tty);
         return err_errno(err, errno, "cannot duplicate the terminal");
     }
+    /* So that its output does not end when the process closes it and opens it again later, as an init does. */
+    p->tty_peer = tty_open_peer(tty);
     /* A size or a mode that cannot be set does not keep the process from running. */
     (void)tty_resize(tty, p->streams.width, p->streams.height, NULL);
     if (p->streams.relayed)
@@ -196,8 +200,10 @@ void process_close_output(struct process *p, int stream) {
         return;
     reader_close(r);
     /* The terminal hangs up when the last fd of its master is closed. */
-    if (p->streams.terminal && stream == STDOUT_FILENO)
+    if (p->streams.terminal && stream == STDOUT_FILENO) {
         writer_close(&p->in);
+        p->tty_peer = fd_close(p->tty_peer);
+    }
 }
 
 void process_hold(struct process *p, bool on) {

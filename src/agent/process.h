@@ -54,7 +54,8 @@ struct process {
     struct reader out, err_out;
     struct writer in;
     pid_t pid;
-    int pidfd; /* -1: not started, or ended */
+    int pidfd;    /* -1: not started, or ended */
+    int tty_peer; /* the process's end of its terminal; -1: none, or ended */
     struct child child;
     struct process_exit exit; /* once PROCESS_EXITED */
     process_exited_fn exited;

@@ -61,6 +61,11 @@ int tty_keep_newlines(int fd, struct err *err) {
     return tcsetattr(fd, TCSANOW, &t) < 0 ? err_errno(err, errno, "cannot set the terminal's mode") : 0;
 }
 
+int tty_open_peer(int fd) {
+    int peer = ioctl(fd, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+    return peer < 0 ? -errno : peer;
+}
+
 int tty_resize(int fd, uint32_t width, uint32_t height, struct err *err) {
     if (width == 0 || height == 0)
         return 0;

@@ -18,6 +18,9 @@ int tty_listen(const char *path, struct err *err);
  * no terminal. */
 int tty_take(int listen_fd, struct err *err);
 
+/* The process's end of a terminal, opened once more. Returns the fd or a negative errno. */
+int tty_open_peer(int fd);
+
 /* Sets the size, which tells the foreground process (SIGWINCH). A width or height of 0 leaves both as they are. */
 /* The terminal (either end of it) no longer makes CR LF of a newline that a program writes: its output is relayed, and
  * the terminal it comes to does that, or is none. */

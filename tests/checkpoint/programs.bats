@@ -4,58 +4,14 @@
 bats_require_minimum_version 1.5.0
 load ../integration/helpers
 load ../integration/checkpoint
-setup_file() {
-    file_setup
-    stasis_roots=$STASIS_OUT/rootfs
-    export stasis_roots
-}
+load programs
+setup_file() { file_setup; }
 teardown_file() { file_teardown; }
 teardown() {
     local id
     for id in $(stasis list -q); do
         stasis delete --force "$id"
     done
-}
-
-# program NAME SCRIPT : starts the container NAME, of the root of that name, which runs the script with /data as
-# its own directory, $T/NAME.data here.
-program() {
-    local name=$1 script=$2
-    [ -e "$stasis_roots/$name/.done" ] || skip "tests/checkpoint/roots.sh has made no root for $name"
-    D=$T/$name.data
-    mkdir -p "$D"
-    chown 1000:1000 "$D"
-    bundle "$name" '.root = {path: "'"$stasis_roots/$name"'", readonly: true} | .process.cwd = "/data"
-        | .process.user = {uid: 1000, gid: 1000}
-        | .process.env += ["HOME=/data", "LC_ALL=C"] | .mounts += [
-        {destination: "/data", type: "bind", source: "'"$D"'", options: ["rbind", "rw"]},
-        {destination: "/tmp", type: "tmpfs", source: "tmpfs", options: ["mode=1777"]},
-        {destination: "/run", type: "tmpfs", source: "tmpfs", options: ["mode=1777"]}]'
-    args "$name" sh -c "$script"
-    stasis run --detach --bundle "$T/$name" "$name" >"$T/$name.out" 2>&1 </dev/null || {
-        cat "$T/$name.out"
-        return 1
-    }
-}
-# move NAME FLAG… : dumped, its VM gone, restored as NAME-new.
-move() {
-    local name=$1
-    shift
-    checkpoint "$name" "$@" || {
-        tail -n 30 "$T/work/dump.log"
-        return 1
-    }
-    gone "$name"
-    restore "$name" "$name-new" "$name" "$@" || {
-        tail -n 30 "$T/work/restore.log"
-        return 1
-    }
-}
-in_file() {
-    grep -qs -- "$2" "$1"
-}
-lines() {
-    [ "$(wc -l 2>/dev/null <"$1" || echo 0)" -ge "$2" ]
 }
 
 @test "Redis: its data, and a client that is connected" {
@@ -176,14 +132,6 @@ function step() {
 }
 step();
 PROGRAM
-    program node 'exec node /data/program.js'
-    wait_until 180 lines "$D/progress" 5
-    move node
-    wait_until 300 in_file "$D/progress" over
-    python3 -c 'x = 1
-for i in range(40):
-    for k in range(5000):
-        x = (x * 6364136223846793005 + 1442695040888963407) % 2**64
-    print(i, x)
-print("over")' | cmp - "$D/progress"
+    program node 'exec node /data/program.js >/data/log 2>&1'
+    goes_on node 40 5000
 }

@@ -5,22 +5,26 @@
 set -euo pipefail
 out=$1/rootfs
 
-# root NAME PACKAGE… : unpacked, not configured.
+# root NAME SUITE PACKAGE… : unpacked, not configured.
 root() {
-    local name=$1 dir=$out/$1 packages
-    shift
+    local suite=$2 dir=$out/$1 packages top
+    shift 2
     [ ! -e "$dir/.done" ] || return 0
     echo "making $dir"
     rm -rf "$dir"
     packages=$(IFS=,; echo "$*")
-    mmdebstrap --quiet --variant=extract --include="$packages" bookworm "$dir"
+    mmdebstrap --quiet --variant=extract --include="$packages" "$suite" "$dir"
+    # From trixie on packages have nothing outside of /usr; the links are of a package script.
+    for top in bin sbin lib lib64; do
+        [ -e "$dir/$top" ] || ln -s "usr/$top" "$dir/$top"
+    done
     [ -e "$dir/bin/sh" ] || ln -s dash "$dir/bin/sh"
     mkdir -p "$dir"/{proc,sys,dev,tmp,run,data}
     chmod 1777 "$dir/tmp"
     printf 'root:x:0:0:root:/root:/bin/sh\nserver:x:1000:1000::/data:/bin/sh\n' >"$dir/etc/passwd"
     printf 'root:x:0:\nserver:x:1000:\n' >"$dir/etc/group"
     chown 1000:1000 "$dir/data"
-    [ "$name" != postgresql ] || make_database "$dir"
+    [ ! -e "$dir/usr/lib/postgresql" ] || make_database "$dir"
     touch "$dir/.done"
 }
 
@@ -31,8 +35,15 @@ make_database() {
 }
 
 mkdir -p "$out"
-root redis redis-server redis-tools dash coreutils
-root postgresql postgresql-15 postgresql-client-15 dash coreutils
-root nginx nginx-light curl dash coreutils
-root python python3-minimal dash coreutils
-root node nodejs dash coreutils
+root redis bookworm redis-server redis-tools dash coreutils
+root postgresql bookworm postgresql-15 postgresql-client-15 dash coreutils
+root nginx bookworm nginx-light curl dash coreutils
+root stack bookworm postgresql-15 postgresql-client-15 nginx-light memcached bash dash coreutils
+root python bookworm python3-minimal dash coreutils
+root node bookworm nodejs dash coreutils
+root node20 trixie nodejs dash coreutils
+root java bookworm openjdk-17-jdk-headless dash coreutils
+root erlang bookworm erlang-base dash coreutils
+root ruby bookworm ruby dash coreutils
+root php bookworm php-cli dash coreutils
+root systemd bookworm systemd systemd-sysv dash coreutils util-linux

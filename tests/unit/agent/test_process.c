@@ -2,6 +2,7 @@
 #include "agent/process.h"
 #include "support.h"
 
+#include <fcntl.h>
 #include <pty.h>
 #include <utmp.h>
 
@@ -198,10 +199,70 @@ static void test_terminal(void **state) {
     process_free(p);
 }
 
+struct read_seen {
+    int n;
+    size_t len;
+    char text[64];
+};
+
+static void on_text(void *userdata, const uint8_t *data, size_t len, const struct err *err) {
+    struct read_seen *s = userdata;
+    assert_null(err);
+    s->n++;
+    s->len = MIN(len, sizeof(s->text) - 1);
+    memcpy(s->text, data, s->len);
+    s->text[s->len] = '\0';
+}
+
+/* As an init does: it closes its terminal, and opens it again by its name. */
+static void test_terminal_opened_again(void **state) {
+    struct fixture *f = *state;
+    struct seen s = {0};
+    struct read_seen out = {0};
+    struct process_streams streams = {.terminal = true, .out = true};
+    struct process *p = NULL;
+    int master, slave, go[2];
+    char name[64], byte = 0;
+    assert_int_equal(process_new(f->event, f->children, "t", &streams, on_exited, &s, &p, NULL), 0);
+    assert_int_equal(openpty(&master, &slave, name, NULL, NULL), 0);
+    assert_int_equal(pipe(go), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        close(master);
+        close(slave);
+        alarm(60); /* a test that fails leaves it waiting */
+        if (read(go[0], &byte, 1) == 1 && (slave = open(name, O_RDWR | O_NOCTTY)) >= 0)
+            (void)write(slave, "again", 5);
+        _exit(0);
+    }
+    /* Nobody else has it open from now on. */
+    close(slave);
+    assert_int_equal(process_started(p, pid, master, NULL), 0);
+    assert_int_equal(process_wait(p, on_waited, &s, NULL), 0);
+    assert_int_equal(reader_read(&p->out, 64, on_text, &out, NULL), 0);
+    assert_int_equal(sd_event_run(f->event, 50 * USEC_PER_MSEC) >= 0, true);
+    assert_int_equal(out.n, 0);
+    assert_int_equal(write(go[1], &byte, 1), 1);
+    RUN_UNTIL(f->event, out.n);
+    assert_string_equal(out.text, "again");
+    RUN_UNTIL(f->event, s.waited);
+    assert_int_equal(reader_read(&p->out, 64, on_text, &out, NULL), 0);
+    RUN_UNTIL(f->event, out.n == 2);
+    assert_int_equal(out.len, 0);
+    close(go[0]);
+    close(go[1]);
+    process_free(p);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        FIXTURE_TEST(test_life), FIXTURE_TEST(test_signal),        FIXTURE_TEST(test_waiters),
-        FIXTURE_TEST(test_late), FIXTURE_TEST(test_output_closed), FIXTURE_TEST(test_terminal),
+        FIXTURE_TEST(test_life),
+        FIXTURE_TEST(test_signal),
+        FIXTURE_TEST(test_waiters),
+        FIXTURE_TEST(test_late),
+        FIXTURE_TEST(test_output_closed),
+        FIXTURE_TEST(test_terminal),
+        FIXTURE_TEST(test_terminal_opened_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
