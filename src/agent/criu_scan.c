@@ -25,7 +25,9 @@ static const struct {
     const char *target, *reason;
 } kernel_objects[] = {
     {"anon_inode:[io_uring]",
-     "io_uring is in use (a program on libuv, as Node, does without if UV_USE_IO_URING=0 is in its environment)"},
+     "io_uring is in use (programs on libuv, as Node, do without where they find none: [vm] kernel_params = "
+     "sysctl.kernel.io_uring_disabled=2, or a seccomp profile that forbids it; those on an older libuv also with "
+     "UV_USE_IO_URING=0 in their environment)"},
     {"anon_inode:[userfaultfd]", "userfaultfd is in use"},
     {"anon_inode:[perf_event]", "performance events are in use"},
     {"anon_inode:bpf-prog", "a BPF program is held"},

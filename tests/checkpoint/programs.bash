@@ -19,7 +19,7 @@ program() {
         {destination: "/tmp", type: "tmpfs", source: "tmpfs", options: ["mode=1777"]},
         {destination: "/run", type: "tmpfs", source: "tmpfs", options: ["mode=1777"]}]'
     args "$name" sh -c "$script"
-    stasis run --detach --bundle "$T/$name" "$name" >"$T/$name.out" 2>&1 </dev/null || {
+    stasis "${OPTIONS[@]}" run --detach --bundle "$T/$name" "$name" >"$T/$name.out" 2>&1 </dev/null || {
         cat "$T/$name.out"
         return 1
     }
