@@ -16,7 +16,7 @@ teardown() {
 
 # system NAME JQ-FILTER : the bundle NAME.
 system() {
-    [ -e "$stasis_roots/systemd/.done" ] || skip "tests/checkpoint/roots.sh has made no root for systemd"
+    [ -e "$STASIS_OUT/rootfs/systemd/.done" ] || skip "tests/checkpoint/roots.sh has made no root for systemd"
     bundle "$1" '.process.env += ["container=oci"] | .root = {path: "rootfs", readonly: false}
         | .process.capabilities[] = ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL",
             "CAP_NET_BIND_SERVICE", "CAP_SETFCAP", "CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID", "CAP_SYS_CHROOT"]
@@ -26,7 +26,7 @@ system() {
         {destination: "/run", type: "tmpfs", source: "tmpfs", options: ["mode=755"]},
         {destination: "/run/lock", type: "tmpfs", source: "tmpfs", options: ["mode=1777"]},
         {destination: "/tmp", type: "tmpfs", source: "tmpfs", options: ["mode=1777"]}]' "$2"
-    cp -a "$stasis_roots/systemd" "$T/$1/rootfs"
+    cp -a "$STASIS_OUT/rootfs/systemd" "$T/$1/rootfs"
     # Else it asks who it is.
     echo 0123456789abcdef0123456789abcdef >"$T/$1/rootfs/etc/machine-id"
     : >"$T/$1/rootfs/etc/fstab"

@@ -164,6 +164,7 @@ PROGRAM
     stasis delete --force node20
     rm "$D/progress"
     printf '%s\n' '[vm]' 'kernel_params = sysctl.kernel.io_uring_disabled=2' >"$T/no_uring.conf"
+    # shellcheck disable=SC2034 # for program
     OPTIONS=(--config "$T/no_uring.conf")
     program node20 'exec node /data/program.js >/data/log 2>&1'
     goes_on node20 40 5000
@@ -171,7 +172,7 @@ PROGRAM
 
 @test "PostgreSQL, nginx and memcached: an open transaction, and connections in the middle of a request" {
     mkdir -p "$T/stack.data"
-    cp -a "$stasis_roots/stack/data/db" "$T/stack.data/db"
+    cp -a "$STASIS_OUT/rootfs/stack/data/db" "$T/stack.data/db"
     head -c 100000 /dev/urandom >"$T/stack.data/page"
     cat >"$T/stack.data/conf" <<'CONF'
 worker_processes 2;

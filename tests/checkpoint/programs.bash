@@ -2,17 +2,15 @@
 # shellcheck shell=bash
 # Loaded, after checkpoint.bash, by the files that checkpoint programs from Debian's packages.
 
-stasis_roots=$STASIS_OUT/rootfs
-
 # program NAME SCRIPT : starts the container NAME, of the root of that name, which runs the script with /data as
-# its own directory, $T/NAME.data here.
+# its own directory, $T/NAME.data here. OPTIONS are for stasis itself.
 program() {
     local name=$1 script=$2
-    [ -e "$stasis_roots/$name/.done" ] || skip "tests/checkpoint/roots.sh has made no root for $name"
+    [ -e "$STASIS_OUT/rootfs/$name/.done" ] || skip "tests/checkpoint/roots.sh has made no root for $name"
     D=$T/$name.data
     mkdir -p "$D"
     chown 1000:1000 "$D"
-    bundle "$name" '.root = {path: "'"$stasis_roots/$name"'", readonly: true} | .process.cwd = "/data"
+    bundle "$name" '.root = {path: "'"$STASIS_OUT/rootfs/$name"'", readonly: true} | .process.cwd = "/data"
         | .process.user = {uid: 1000, gid: 1000}
         | .process.env += ["HOME=/data", "LC_ALL=C"] | .mounts += [
         {destination: "/data", type: "bind", source: "'"$D"'", options: ["rbind", "rw"]},

@@ -39,7 +39,7 @@ teardown() {
 
 @test "PostgreSQL: a transaction that is open, through a unix socket" {
     mkdir -p "$T/postgresql.data"
-    cp -a "$stasis_roots/postgresql/data/db" "$T/postgresql.data/db"
+    cp -a "$STASIS_OUT/rootfs/postgresql/data/db" "$T/postgresql.data/db"
     program postgresql 'PATH=/usr/lib/postgresql/15/bin:$PATH
         postgres -D /data/db -k /tmp -c listen_addresses= -c shared_buffers=16MB -c fsync=off >/data/log 2>&1 &
         until psql -h /tmp postgres -c "create table t (n int)"; do sleep 0.5; done >/dev/null 2>&1
