@@ -178,16 +178,10 @@ static int read_all(void *arg) {
     return 0;
 }
 
-static void on_read(void *userdata, int status) {
-    struct listing *l = userdata;
-    struct err err = ERR_INIT;
-    struct ps_entry *list = calloc(l->n + 1, sizeof(*list));
+/* The entries that are there; how many. */
+static size_t collect(const struct listing *l, struct ps_entry *list) {
     size_t n = 0;
-    if (!list)
-        err_set(&err, ENOMEM, "out of memory");
-    else if (status != 0 && status != -ETIMEDOUT)
-        err_set(&err, EIO, "the process that reads /proc has failed");
-    for (size_t i = 0; i < l->n && !err.code; i++) {
+    for (size_t i = 0; i < l->n; i++) {
         const struct slot *s = &l->slots[i];
         if (!s->has_entry)
             continue;
@@ -196,38 +190,51 @@ static void on_read(void *userdata, int status) {
             memcpy(list[n].command, s->command, sizeof(s->command));
         n++;
     }
-    l->fn(l->userdata, list, n, err.code ? &err : NULL);
-    free(list);
+    return n;
+}
+
+static void on_read(void *userdata, int status) {
+    struct listing *l = userdata;
+    struct err err = ERR_INIT;
+    cleanup_free struct ps_entry *list = calloc(l->n + 1, sizeof(*list));
+    if (!list)
+        err_set(&err, ENOMEM, "out of memory");
+    else if (status != 0 && status != -ETIMEDOUT)
+        err_set(&err, EIO, "the process that reads /proc has failed");
+    if (list && !err.code)
+        l->fn(l->userdata, list, collect(l, list), NULL);
+    else
+        l->fn(l->userdata, NULL, 0, &err);
     listing_free(l);
 }
 
-static int listing_new(const pid_t *pids, size_t n, struct listing **ret, struct err *err) {
+/* NULL: out of memory. */
+static struct listing *listing_new(const pid_t *pids, size_t n) {
     struct listing *l = calloc(1, sizeof(*l));
     if (!l)
-        return err_set(err, ENOMEM, "out of memory");
+        return NULL;
     l->n = MIN(n, (size_t)PS_LIST_MAX);
     void *p = mmap(NULL, size_of(l), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED) {
         free(l);
-        return err_set(err, ENOMEM, "out of memory");
+        return NULL;
     }
     l->slots = p;
     for (size_t i = 0; i < l->n; i++)
         l->slots[i].pid = pids[i];
-    *ret = l;
-    return 0;
+    return l;
 }
 
 int ps_list(sd_event *event, struct children *children, int cgroup_fd, uint64_t timeout_usec, ps_fn fn, void *userdata,
             struct err *err) {
     cleanup_free pid_t *pids = NULL;
-    struct listing *l = NULL;
     size_t n = 0;
     int r = cgroup_pids(cgroup_fd, &pids, &n, err);
-    if (r == 0)
-        r = listing_new(pids, n, &l, err);
     if (r < 0)
         return r;
+    struct listing *l = listing_new(pids, n);
+    if (!l)
+        return err_set(err, ENOMEM, "out of memory");
     l->fn = fn;
     l->userdata = userdata;
     r = job_fork(event, children, read_all, l, timeout_usec, on_read, l, NULL, err);
