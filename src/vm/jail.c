@@ -5,6 +5,7 @@
 #include <grp.h>
 #include <linux/capability.h>
 #include <linux/keyctl.h>
+#include <linux/securebits.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -142,6 +143,8 @@ static int drop_privileges(const struct jail_spec *jail, struct err *err) {
     if (setgroups(0, NULL) < 0 || setresgid(jail->uid, jail->uid, jail->uid) < 0 ||
         setresuid(jail->uid, jail->uid, jail->uid) < 0)
         return err_errno(err, errno, "jail: cannot become user %u", jail->uid);
+    if (keep && jail->keep_caps && prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0) < 0)
+        return err_errno(err, errno, "jail: cannot keep capabilities across changes of the user");
     struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct data[2] = {0};
     for (int i = 0; i < 2; i++)

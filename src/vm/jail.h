@@ -31,6 +31,7 @@ struct jail_spec {
     bool kvm;        /* /dev/kvm is there, for the jail's user only */
     uid_t uid;       /* user and group; 0: root, with caps and no more */
     uint64_t caps;   /* capabilities (bit n: capability n) for uid 0 */
+    bool keep_caps;  /* they stay in effect while the program acts with another user's id */
     uint64_t nofile; /* limit of open files; UINT64_MAX: as high as this process may */
 };
 

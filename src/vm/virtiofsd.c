@@ -16,6 +16,8 @@ int virtiofsd_argv(int listen_fd, const char *share_dir, struct strv *argv, stru
     r |= strv_addf(argv, "--shared-dir=%s", share_dir);
     r |= strv_add(argv, "--cache=auto");
     r |= strv_add(argv, "--xattr");
+    /* The setuid and setgid bits of a file that another user truncates by opening it only the server can take away. */
+    r |= strv_add(argv, "--killpriv-v2");
     /* Mounts below the share have their own device numbers in the guest too, so that inode numbers do not clash. */
     r |= strv_add(argv, "--announce-submounts");
     /* Inside our jail, its own: only the share is left to see. */

@@ -11,7 +11,11 @@
 #define VIRTIOFSD_PATH "/usr/libexec/virtiofsd" /* inside the VMM root */
 
 /* The capabilities it is started with: what it serves files with, and what it takes to enter its own sandbox (the last
- * two), which it gives up there. No CAP_MKNOD: the guest cannot make a device node that the host would honour. */
+ * two), which it gives up there. No CAP_MKNOD: the guest cannot make a device node that the host would honour.
+ *
+ * They stay in effect while it makes a file with the id of a guest's user (jail_spec.keep_caps), so that the guest's
+ * kernel alone judges who may: it knows the user's groups and capabilities. virtiofsd knows of one supplementary group
+ * for each request, and of none after a load, because its saved state lacks part of what FUSE_INIT negotiated. */
 #define VIRTIOFSD_CAPS                                                                                                 \
     (UINT64_C(1) << CAP_CHOWN | UINT64_C(1) << CAP_DAC_OVERRIDE | UINT64_C(1) << CAP_FOWNER |                          \
      UINT64_C(1) << CAP_FSETID | UINT64_C(1) << CAP_SETGID | UINT64_C(1) << CAP_SETUID | UINT64_C(1) << CAP_SETFCAP |  \

@@ -203,6 +203,7 @@ static int start_virtiofsd(struct vm *vm, const struct vm_spec *spec, const stru
                              .share_dir = spec->share_dir,
                              .proc_sys = true, /* it reads fs/nr_open */
                              .caps = VIRTIOFSD_CAPS,
+                             .keep_caps = true,
                              .nofile = UINT64_MAX};
     struct proc_spec proc = {
         .path = VIRTIOFSD_PATH, .argv = argv.v, .fds = {{.from = w->listen, .to = VIRTIOFSD_FD_LISTEN}}, .n_fds = 1};

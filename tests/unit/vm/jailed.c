@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -170,6 +171,10 @@ static void answer(const char *what, const char *arg) {
         result(umount2(arg, MNT_DETACH));
     else if (!strcmp(what, "setuid"))
         result(setresuid(0, 0, 0));
+    else if (!strcmp(what, "seteuid"))
+        result(seteuid(1000));
+    else if (!strcmp(what, "securebits"))
+        number(prctl(PR_GET_SECUREBITS));
     else if (!strcmp(what, "pid"))
         number(getpid());
     else if (!strcmp(what, "ppid"))

@@ -2,6 +2,7 @@
 /* What a jailed program sees and may do, asked of a program in there. */
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/securebits.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -141,7 +142,23 @@ static void virtiofsd_has_the_capabilities_it_is_given(void **state) {
     assert_string_equal(ask(&p, "status CapBnd"), "0000000000200001");
     assert_string_equal(ask(&p, "status CapAmb"), "0000000000000000");
     assert_string_equal(ask(&p, "status NoNewPrivs"), "1");
+    assert_string_equal(ask(&p, "securebits"), "0");
     assert_string_equal(ask(&p, "mknod /tmp/x"), "EROFS");
+    prisoner_end(&p);
+}
+
+static void capabilities_outlast_a_change_of_user_if_asked(void **state) {
+    NEED_ROOT(h);
+    struct jail_spec jail = like_virtiofsd(h);
+    static struct prisoner p;
+    jail.keep_caps = true;
+    jail.caps |= UINT64_C(1) << CAP_SETUID;
+    start(&jail, &p);
+    cleanup_free char *bits = str_printf("%u", SECBIT_NO_SETUID_FIXUP);
+    assert_string_equal(ask(&p, "securebits"), bits);
+    assert_string_equal(ask(&p, "seteuid"), "ok");
+    assert_string_equal(ask(&p, "status Uid"), "0\t1000\t0\t1000");
+    assert_string_equal(ask(&p, "status CapEff"), "0000000000200081");
     prisoner_end(&p);
 }
 
@@ -334,6 +351,7 @@ int main(void) {
         cmocka_unit_test(qemu_has_a_user_of_its_own_and_no_capability),
         cmocka_unit_test(kvm_is_there_when_asked_for),
         cmocka_unit_test(virtiofsd_has_the_capabilities_it_is_given),
+        cmocka_unit_test(capabilities_outlast_a_change_of_user_if_asked),
         cmocka_unit_test(namespaces_are_its_own),
         cmocka_unit_test(nothing_is_inherited),
         cmocka_unit_test(the_file_limit_is_as_high_as_may_be),

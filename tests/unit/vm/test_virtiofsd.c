@@ -32,6 +32,7 @@ static void command_line(void **state) {
     assert_true(has(&a, "--seccomp=kill"));
     assert_true(has(&a, "--modcaps=-mknod"));
     assert_true(has(&a, "--inode-file-handles=never"));
+    assert_true(has(&a, "--killpriv-v2"));
 }
 
 static void a_directory_is_never_an_option(void **state) {
