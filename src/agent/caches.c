@@ -26,10 +26,7 @@ void caches_sync(void) {
     sync();
 }
 
-int caches_drop(const char *share, struct err *err) {
-    int r = file_write_at(AT_FDCWD, "/proc/sys/vm/drop_caches", "3", err);
-    if (r < 0)
-        return r;
+int caches_tell_host(const char *share, struct err *err) {
     /* That an inode is forgotten is said to the host by messages without answer. They are on their way before this
      * question, and the server takes what came in one after the other. */
     for (int i = 0; i < BARRIER_CALLS; i++) {
@@ -38,6 +35,11 @@ int caches_drop(const char *share, struct err *err) {
             return err_errno(err, errno, "the share does not answer");
     }
     return 0;
+}
+
+int caches_drop(const char *share, struct err *err) {
+    int r = file_write_at(AT_FDCWD, "/proc/sys/vm/drop_caches", "3", err);
+    return r < 0 ? r : caches_tell_host(share, err);
 }
 
 int caches_shrink(struct err *err) {

@@ -11,8 +11,11 @@
 /* Writes all that is dirty to the host. */
 void caches_sync(void);
 
-/* Drops page cache, names and inodes that nobody uses, and waits until the host has heard of it. share: a directory of
- * it. */
+/* Waits until the host's file server has taken what it was told before: which inodes are forgotten. share: a directory
+ * of it. */
+int caches_tell_host(const char *share, struct err *err);
+
+/* Drops page cache, names and inodes that nobody uses, and waits until the host has heard of it. */
 int caches_drop(const char *share, struct err *err);
 
 /* Makes the rest of the memory small. */

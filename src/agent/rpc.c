@@ -9,6 +9,7 @@
 #include "agent/check.h"
 #include "agent/console.h"
 #include "agent/container.h"
+#include "agent/forget.h"
 #include "agent/guest.h"
 #include "agent/ps.h"
 #include "agent/rpc_impl.h"
@@ -98,6 +99,12 @@ static void on_hello(struct ttrpc_request *req, const ProtobufCMessage *in, void
     out.kernel_version = u.release;
     out.uptime_usec = (uint64_t)up.tv_sec * USEC_PER_SEC + (uint64_t)up.tv_nsec / 1000;
     ttrpc_reply(req, &out.base);
+}
+
+static void on_forget(struct ttrpc_request *req, const ProtobufCMessage *in, void *userdata) {
+    const MSG(ForgetRequest) *m = (const void *)in;
+    struct err err = ERR_INIT;
+    answer_failure(req, forget_paths(userdata, m->paths, m->n_paths, answer, req, &err), &err);
 }
 
 static void on_shutdown(struct ttrpc_request *req, const ProtobufCMessage *in, void *userdata) {
@@ -480,6 +487,7 @@ static const struct ttrpc_handler handlers[] = {
     {"Restore", rpc_on_restore},
     {"Freeze", rpc_on_freeze},
     {"Thaw", rpc_on_thaw},
+    {"Forget", on_forget},
     {"Inspect", rpc_on_inspect},
     {"Shutdown", on_shutdown},
     {NULL, NULL},

@@ -66,6 +66,7 @@ static void take_mounts_away(struct checkpoint *cp) {
     struct err err = ERR_INIT;
     if (share_remove_checkpoint(sandbox_share(cp->c->sb), cp->c->guest_id, &err) < 0)
         log_error("container %s: %s", cp->c->id, err.msg);
+    sandbox_forget(cp->c->sb);
 }
 
 /* The first failure is the one that is told. */

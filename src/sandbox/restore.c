@@ -107,6 +107,7 @@ static void on_restored(void *userdata, ProtobufCMessage **reply, const struct e
     re->call = NULL;
     if (share_remove_checkpoint(sandbox_share(c->sb), c->guest_id, &e) < 0)
         log_error("container %s: %s", c->id, e.msg);
+    sandbox_forget(c->sb);
     if (re->failure.code) {
         log_info("container %s: the restore that nobody wants any more is over, and what it made is deleted", c->id);
     } else if (err) {

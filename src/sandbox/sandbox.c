@@ -16,6 +16,7 @@
 #include "sandbox/process.h"
 
 #define SAVE_AGAIN_USEC USEC_PER_SEC
+#define FORGET_MAX 64 /* paths of one request */
 
 /* Start. */
 
@@ -267,6 +268,8 @@ void sandbox_remove(struct sandbox *sb, struct container *c) {
     struct err err = ERR_INIT;
     if (share_remove_container(&sb->share, container_guest_id(c), &err) < 0)
         log_error("container %s: %s", container_id(c), err.msg);
+    if (sb->n_containers) /* else the guest most likely ends, too */
+        sandbox_forget(sb);
     container_free(c);
 }
 
@@ -305,6 +308,26 @@ void sandbox_remove_console(struct sandbox *sb, struct process *p) {
     if (sandbox_call(sb, "DeleteProcess", &id.base, call_ignore, NULL, NULL, &err) < 0)
         log_debug("%s", err.msg);
     process_free(p);
+}
+
+static void on_forgotten(void *userdata, ProtobufCMessage **reply, const struct err *err) {
+    const struct sandbox *sb = userdata;
+    (void)reply;
+    if (err && !sb->death.code)
+        log_warn("sandbox %s: %s", sb->id, err->msg);
+}
+
+void sandbox_forget(struct sandbox *sb) {
+    struct strv *gone = &sb->share.removed;
+    for (size_t i = 0; sb->state == SANDBOX_READY && sb->agent && i < gone->n; i += FORGET_MAX) {
+        Stasis__Agent__V1__ForgetRequest req = STASIS__AGENT__V1__FORGET_REQUEST__INIT;
+        struct err err = ERR_INIT;
+        req.n_paths = MIN(gone->n - i, (size_t)FORGET_MAX);
+        req.paths = &gone->v[i];
+        if (sandbox_call(sb, "Forget", &req.base, on_forgotten, sb, NULL, &err) < 0)
+            log_debug("%s", err.msg);
+    }
+    strv_clear(gone);
 }
 
 void sandbox_signal_quietly(struct sandbox *sb, struct process *p, int sig, bool all) {

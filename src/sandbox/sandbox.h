@@ -92,6 +92,10 @@ struct process *sandbox_find_console(const struct sandbox *sb, const char *exec_
 int sandbox_add_console(struct sandbox *sb, struct process *p, struct err *err); /* takes p on success */
 void sandbox_remove_console(struct sandbox *sb, struct process *p);              /* ends it in the guest and frees p */
 
+/* Has the guest forget what the share has lost (share.removed), so that virtiofsd closes its files. Without a guest
+ * there is nothing to forget. The answer is not waited for. */
+void sandbox_forget(struct sandbox *sb);
+
 /* A signal to a process (all: to the whole container) without waiting for the answer. */
 void sandbox_signal_quietly(struct sandbox *sb, struct process *p, int sig, bool all);
 

@@ -10,6 +10,7 @@
 
 #include "base/fault.h"
 #include "base/fd.h"
+#include "base/log.h"
 #include "base/path.h"
 
 /* glibc's <sys/mount.h> and <linux/mount.h> of Debian 12 cannot be included together. */
@@ -53,6 +54,8 @@ void share_close(struct share *s) {
     (void)umount2(s->dir, MNT_DETACH_ | UMOUNT_NOFOLLOW_);
     (void)rmdir(s->dir);
     free(s->dir);
+    strv_clear(&s->removed);
+    strv_clear(&s->removed);
     *s = (struct share){.fd = -1};
 }
 
@@ -153,8 +156,16 @@ static int unmount_at(int dirfd, const char *name, struct err *err) {
     return 0;
 }
 
-/* Unmounts everything directly below dirfd, and (with_names) removes what was mounted on. */
-static int unmount_all_in(int dirfd, bool with_names, struct err *err) {
+/* For the guest to forget. What does not get into the list it only keeps open for longer. */
+static void note_removed(struct share *s, const char *id, const char *name) {
+    int r = name ? strv_addf(&s->removed, "%s/checkpoint/%s", id, name) : strv_add(&s->removed, id);
+    if (r < 0)
+        log_warn("container %s: the guest is not told what is gone from the share: out of memory", id);
+}
+
+/* Unmounts everything directly below dirfd. With removed_from (a share, and a container's id: dirfd is its checkpoint
+ * directory) it also removes what was mounted on. */
+static int unmount_all_in(int dirfd, struct share *removed_from, const char *id, struct err *err) {
     int copy = fcntl(dirfd, F_DUPFD_CLOEXEC, 3);
     cleanup_dir DIR *d = copy >= 0 ? fdopendir(copy) : NULL;
     if (!d) {
@@ -169,8 +180,10 @@ static int unmount_all_in(int dirfd, bool with_names, struct err *err) {
         if (e->d_name[0] == '.')
             continue;
         r = unmount_at(dirfd, e->d_name, err);
-        if (r == 0 && with_names)
+        if (r == 0 && removed_from) {
+            note_removed(removed_from, id, e->d_name);
             r = path_remove_tree(dirfd, e->d_name, err);
+        }
     }
     return r;
 }
@@ -207,7 +220,7 @@ int share_remove_checkpoint(struct share *s, const char *id, struct err *err) {
     cleanup_fd int dir = own < 0 ? own : path_open_beneath(own, "checkpoint", O_RDONLY | O_DIRECTORY, 0, err);
     if (dir < 0)
         return dir == -ENOENT ? 0 : dir;
-    return unmount_all_in(dir, true, err);
+    return unmount_all_in(dir, s, id, err);
 }
 
 int share_remove_container(struct share *s, const char *id, struct err *err) {
@@ -219,8 +232,9 @@ int share_remove_container(struct share *s, const char *id, struct err *err) {
     if (r == 0)
         r = unmount_at(dir, "rootfs", err);
     if (r == 0 && mounts >= 0)
-        r = unmount_all_in(mounts, false, err);
+        r = unmount_all_in(mounts, NULL, NULL, err);
     if (r < 0)
         return r;
+    note_removed(s, id, NULL);
     return path_remove_tree(s->fd, id, err);
 }

@@ -21,6 +21,7 @@ struct share {
     char *dir;            /* DIR/share */
     int fd;               /* of it, O_PATH */
     unsigned checkpoints; /* so far */
+    struct strv removed;  /* paths below it that the guest may still know; for whoever tells it to clear */
 };
 
 /* Mounts the share at DIR/share. This process must be in a mount namespace of its own. */
@@ -30,7 +31,7 @@ void share_close(struct share *s); /* unmounts all; accepts a zeroed one */
 /* Mounts the container's root at <id>/rootfs and its volumes at <id>/mounts/<n>. On failure nothing is left. */
 int share_add_container(struct share *s, const char *id, const struct oci_guest_spec *spec, struct err *err);
 
-/* Unmounts and removes what share_add_container made. It is no error if there is nothing. */
+/* Unmounts and removes what share_add_container made. It is no error if there is nothing. Adds to share.removed. */
 int share_remove_container(struct share *s, const char *id, struct err *err);
 
 /* What a container has in the share while a checkpoint or restore of it runs: below <id>/checkpoint, one mount each. */
@@ -51,6 +52,6 @@ struct share_checkpoint_names {
 int share_add_checkpoint(struct share *s, const char *id, const struct share_checkpoint *what,
                          struct share_checkpoint_names *ret, struct err *err);
 
-/* Takes all of them away. It is no error if there is nothing. <id>/checkpoint itself stays, empty: the guest would
- * still look for the next ones in the one that is gone. */
+/* Takes all of them away. It is no error if there is nothing. Adds to share.removed. <id>/checkpoint itself stays, empty:
+ * the guest would still look for the next ones in the one that is gone. */
 int share_remove_checkpoint(struct share *s, const char *id, struct err *err);

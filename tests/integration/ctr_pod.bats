@@ -63,6 +63,8 @@ stasis_only() {
         [[ $output == *"non-zero exit code $code"* ]]
         ctr container delete goes
         task_is stays RUNNING
+        # Nothing that is removed on the host stays open there.
+        [[ $RUNTIME != *stasis* ]] || wait_until 20 holds_nothing_of '^/goes|deleted' "$POD"
     done
     [ "$(boot_id stays)" = "$boot" ]
     n=$(ex stays cat /tmp/n)

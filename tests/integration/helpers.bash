@@ -123,6 +123,19 @@ sandbox_pids() {
     jq -r '.stasis | .daemonPid, .qemuPid, .virtiofsdPid' "$R/$1/state.json"
 }
 
+# share_fds ID : what the sandbox's virtiofsd has open of the share, one path a line. The jail's process has a child that
+# serves.
+share_fds() {
+    local pid
+    pid=$(pgrep -P "$(jq .stasis.virtiofsdPid "$R/$1/state.json")")
+    find "/proc/$pid/fd" -mindepth 1 -printf '%l\n' | grep '^/' | grep -v '^/memfd:'
+}
+# holds_nothing_of PATTERN ID
+holds_nothing_of() {
+    local all
+    all=$(share_fds "$2") && [ -n "$all" ] && ! grep -qE "$1" <<<"$all"
+}
+
 # Processes whose command line or directory belongs to this file's root.
 # A monitor shows the arguments of its container in place of its own, but not its environment.
 leftover_processes() {

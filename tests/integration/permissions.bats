@@ -99,6 +99,7 @@ makes_what_its_group_may() {
     each makes_what_its_group_may
 }
 
+# shellcheck disable=SC2016 # for the container's shell
 refused_what_it_may_not() {
     as_member "$1" 'touch group/mine; n=0
         may() { if "$@" 2>/dev/null; then echo "it may: $*"; n=1; fi; }

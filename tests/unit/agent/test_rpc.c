@@ -123,7 +123,7 @@ static void test_empty_requests(void **state) {
 /* Every method of the service is served. */
 static void test_complete(void **state) {
     (void)state;
-    static const char *const others[] = {"Hello", "Events", "Check", "Freeze", "Thaw", "Inspect", "Shutdown"};
+    static const char *const others[] = {"Hello", "Events", "Check", "Freeze", "Thaw", "Inspect", "Forget", "Shutdown"};
     for (unsigned i = 0; i < SERVICE->n_methods; i++) {
         bool found = false;
         for (size_t k = 0; k < ARRAY_SIZE(methods); k++)

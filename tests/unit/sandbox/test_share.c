@@ -5,6 +5,21 @@
 
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/syscall.h>
+
+/* What is done as soon as a directory has been made, as another process would that is quick enough. */
+static struct { const char *name, *target; /* NULL: nothing */ } exchange;
+
+/* In the place of the C library's. */
+int mkdirat(int dirfd, const char *name, mode_t mode) {
+    int r = (int)syscall(SYS_mkdirat, dirfd, name, mode);
+    if (r == 0 && exchange.name && strcmp(name, exchange.name) == 0) {
+        if (unlinkat(dirfd, name, AT_REMOVEDIR) < 0 || symlinkat(exchange.target, dirfd, name) < 0)
+            abort();
+        exchange.name = NULL;
+    }
+    return r;
+}
 
 struct fixture {
     struct tmpdir *dir;
@@ -287,6 +302,67 @@ static void test_symlinks(void **state) {
     assert_int_equal(umount2(victim_volume, MNT_DETACH), 0);
 }
 
+/* threats.md 3: what was made is a link to somewhere else by the time it is opened. Nothing is made or mounted there.
+ */
+static void test_exchanged(void **state) {
+    struct fixture *f = *state;
+    static const char *const names[] = {"c1", "rootfs", "mounts", "0", "checkpoint", "images+1"};
+    cleanup_free char *victim = make_dir(f->dir, "victim");
+    tmpdir_write(f->dir, "victim/own", "own");
+    struct oci_share_mount m = {.source = f->volume, .recursive = true};
+    struct oci_guest_spec spec = {.rootfs = f->rootfs, .mounts = &m, .n_mounts = 1};
+    const struct share_checkpoint dump = {.images = f->volume, .work = f->volume};
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        struct share_checkpoint_names at;
+        struct err err = ERR_INIT;
+        bool in_checkpoint = i >= 4;
+        if (in_checkpoint) {
+            assert_int_equal(share_add_container(&f->share, "c1", &spec, &err), 0);
+            f->share.checkpoints = 0;
+        }
+        exchange.name = names[i];
+        exchange.target = victim;
+        int r = in_checkpoint ? share_add_checkpoint(&f->share, "c1", &dump, &at, &err)
+                              : share_add_container(&f->share, "c1", &spec, &err);
+        assert_null(exchange.name);
+        assert_true(r == -ELOOP || r == -ENOTDIR);
+        ASSERT_SAYS(&err, names[i]);
+        cleanup_dir DIR *d = opendir(victim);
+        size_t n = 0;
+        for (const struct dirent *e; d && (e = readdir(d));)
+            n++;
+        assert_int_equal(n, 3); /* with . and .. */
+        assert_int_equal(count_mounts(victim), 0);
+        (void)unlinkat(f->share.fd, "c1/checkpoint", 0);
+        (void)unlinkat(f->share.fd, "c1", 0);
+        (void)share_remove_container(&f->share, "c1", NULL);
+        assert_only_share(f);
+    }
+}
+
+/* The same where a link has stood from the beginning. */
+static void test_checkpoint_symlinks(void **state) {
+    struct fixture *f = *state;
+    struct share_checkpoint_names at;
+    const struct share_checkpoint dump = {.images = f->volume, .work = f->volume};
+    struct err err = ERR_INIT;
+    cleanup_free char *victim = make_dir(f->dir, "victim");
+    cleanup_free char *victim_checkpoint = make_dir(f->dir, "victim/checkpoint");
+    cleanup_free char *victim_mount = make_dir(f->dir, "victim/checkpoint/images");
+    assert_int_equal(mount("victim", victim_mount, "tmpfs", 0, "size=64k"), 0);
+    assert_int_equal(symlinkat(victim, f->share.fd, "c1"), 0);
+    assert_int_equal(share_add_checkpoint(&f->share, "c1", &dump, &at, &err), -ELOOP);
+    assert_int_equal(share_remove_checkpoint(&f->share, "c1", &err), -ELOOP);
+
+    assert_int_equal(mkdirat(f->share.fd, "c2", 0755), 0);
+    assert_int_equal(symlinkat(victim_checkpoint, f->share.fd, "c2/checkpoint"), 0);
+    assert_int_equal(share_add_checkpoint(&f->share, "c2", &dump, &at, &err), -ELOOP);
+    assert_int_equal(share_remove_checkpoint(&f->share, "c2", &err), -ELOOP);
+    assert_non_null(mount_options(victim_mount));
+    assert_int_equal(count_mounts(victim), 1);
+    assert_int_equal(umount2(victim_mount, MNT_DETACH), 0);
+}
+
 /* The guest's side of it: a copy of the share that is a slave of it (virtiofsd's jail) gets what is mounted later and
  * loses what is unmounted, and nothing comes back from it. */
 static void test_propagation(void **state) {
@@ -487,6 +563,33 @@ static void test_checkpoint_fails(void **state) {
     clear_dump(&d);
 }
 
+static bool was_removed(const struct fixture *f, const char *path) {
+    for (size_t i = 0; i < f->share.removed.n; i++)
+        if (strcmp(f->share.removed.v[i], path) == 0)
+            return true;
+    return false;
+}
+
+/* What the guest is to forget: each mount of a checkpoint, a container as a whole. */
+static void test_removed_paths(void **state) {
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    struct dump d;
+    make_dump(f, &d);
+    assert_int_equal(share_add_checkpoint(&f->share, "c1", &d.what, &d.names, &err), 0);
+    assert_int_equal(f->share.removed.n, 0);
+    assert_int_equal(share_remove_checkpoint(&f->share, "c1", &err), 0);
+    assert_int_equal(f->share.removed.n, 4);
+    assert_true(was_removed(f, in_checkpoint(d.names.images)));
+    assert_true(was_removed(f, in_checkpoint(d.names.work)));
+    assert_true(was_removed(f, in_checkpoint("first")));
+    assert_true(was_removed(f, in_checkpoint("second")));
+    assert_int_equal(share_remove_container(&f->share, "c1", &err), 0);
+    assert_true(was_removed(f, "c1"));
+    assert_int_equal(f->share.removed.n, 5);
+    clear_dump(&d);
+}
+
 /* Closing takes all of it, whatever is still mounted; nobody else's files go with it. */
 static void test_close(void **state) {
     struct fixture *f = *state;
@@ -519,6 +622,9 @@ int main(void) {
         TEST(test_add_fails),
         TEST(test_add_twice),
         TEST(test_symlinks),
+        TEST(test_exchanged),
+        TEST(test_checkpoint_symlinks),
+        TEST(test_removed_paths),
         TEST(test_propagation),
         TEST(test_checkpoint),
         TEST(test_checkpoint_read_only),
