@@ -251,6 +251,8 @@ static int prepare(struct container *c, const struct container_spec *spec, struc
                              err);
     if (r == 0)
         r = oci_guest_limit_pids(&c->guest, sandbox_config(c->sb)->pids_limit, err);
+    if (r == 0 && spec->n_rootfs == 0)
+        r = layers_of_dir(c->guest.rootfs, &c->layers, err);
     if (r < 0)
         return r;
     c->pod_member = spec->pod.role == OCI_POD_MEMBER;

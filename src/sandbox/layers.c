@@ -4,10 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/overlay.h"
 #include "base/path.h"
 
 #define LOWER "lowerdir="
 #define UPPER "upperdir="
+#define LIST_MAX 3000 /* bytes of lower directories: a copy of the upper one is to fit beside them into one mount */
 
 void layers_clear(struct layers *l) {
     free(l->upper);
@@ -37,6 +39,18 @@ static int split(const char *list, struct strv *ret) {
     }
 }
 
+/* Gives it to the caller if it is whole, with paths that layers_mount() takes; *l is empty afterwards. */
+static void take_whole(struct layers *l, struct layers *ret) {
+    bool whole = l->upper && path_is_normal(l->upper) && l->lowers.n > 0;
+    for (size_t i = 0; i < l->lowers.n; i++)
+        whole = whole && path_is_normal(l->lowers.v[i]) && !strchr(l->lowers.v[i], ',');
+    if (whole)
+        *ret = *l;
+    else
+        layers_clear(l);
+    *l = (struct layers){0};
+}
+
 int layers_of_mount(const struct rootfs_mount *m, struct layers *ret, struct err *err) {
     struct layers l = {0};
     int r = 0;
@@ -51,14 +65,28 @@ int layers_of_mount(const struct rootfs_mount *m, struct layers *ret, struct err
             strv_clear(&l.lowers);
             r = split(m->options[i] + strlen(LOWER), &l.lowers);
         }
+        if (overlay_is_special(m->options[i], strlen(m->options[i]))) {
+            layers_clear(&l);
+            return 0;
+        }
     }
-    bool whole = l.upper && path_is_normal(l.upper) && l.lowers.n > 0;
-    for (size_t i = 0; i < l.lowers.n; i++)
-        whole = whole && path_is_normal(l.lowers.v[i]);
-    if (r == 0 && whole) {
-        *ret = l;
-        return 0;
-    }
+    if (r == 0)
+        take_whole(&l, ret);
+    layers_clear(&l);
+    return r < 0 ? err_set(err, ENOMEM, "out of memory") : 0;
+}
+
+int layers_of_dir(const char *dir, struct layers *ret, struct err *err) {
+    cleanup_overlay struct overlay o = {0};
+    struct layers l = {0};
+    int r = overlay_find(dir, &o, err);
+    /* Two colons stand before layers that hold data for others. */
+    if (r < 0 || !o.upper || !o.lower || o.special || strstr(o.lower, "::") || strlen(o.lower) > LIST_MAX)
+        return r;
+    l.upper = TAKE_PTR(o.upper);
+    r = split(o.lower, &l.lowers);
+    if (r == 0)
+        take_whole(&l, ret);
     layers_clear(&l);
     return r < 0 ? err_set(err, ENOMEM, "out of memory") : 0;
 }

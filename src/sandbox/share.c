@@ -55,7 +55,6 @@ void share_close(struct share *s) {
     (void)rmdir(s->dir);
     free(s->dir);
     strv_clear(&s->removed);
-    strv_clear(&s->removed);
     *s = (struct share){.fd = -1};
 }
 

@@ -39,6 +39,13 @@ elsewhere() {
     create --stop m moved
     saved=$(date +%s)
     n=$(in_root m n)
+    # What the container has written, and no more: the rest is below the overlay.
+    [ "$(cat "$S/moved/roots/0/own")" = of-the-first ]
+    [ ! -e "$S/moved/roots/0/bin" ]
+    restore --id beside moved
+    [ "$(stasis exec beside cat /own)" = of-the-first ]
+    counts beside "$n"
+    stasis delete --force beside
     stasis delete --force m
     stasis snapshot export --quiet moved "$T/moved.tar.zst"
     [ "$(stat -c %a "$T/moved.tar.zst")" = 600 ]

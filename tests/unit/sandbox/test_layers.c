@@ -40,10 +40,13 @@ static void of_anything_else(void **state) {
     (void)state;
     char *whole[] = {"lowerdir=/a", "upperdir=/u"}, *relative[] = {"lowerdir=a", "upperdir=/u"};
     char *no_upper[] = {"lowerdir=/a:/b"}, *no_lower[] = {"upperdir=/u"}, *dots[] = {"lowerdir=/a", "upperdir=/u/.."};
+    char *metacopy[] = {"lowerdir=/a", "upperdir=/u", "metacopy=on"};
+    char *user[] = {"lowerdir=/a", "upperdir=/u", "userxattr"}, *comma[] = {"lowerdir=/a,b", "upperdir=/u"};
     char *empty[] = {"lowerdir=:", "upperdir=/u"};
     const struct layers none[] = {
         of("bind", NULL, 2, whole),       of(NULL, NULL, 2, whole),         of("overlay", "sub", 2, whole),
         of("overlay", NULL, 2, relative), of("overlay", NULL, 1, no_upper), of("overlay", NULL, 1, no_lower),
+        of("overlay", NULL, 3, metacopy), of("overlay", NULL, 3, user),     of("overlay", NULL, 2, comma),
         of("overlay", NULL, 2, dots),     of("overlay", NULL, 2, empty),    of("overlay", NULL, 0, NULL)};
     for (size_t i = 0; i < ARRAY_SIZE(none); i++) {
         assert_null(none[i].upper);
@@ -135,12 +138,73 @@ static void what_an_overlay_cannot_take(void **state) {
     assert_int_equal(count_mounts(at), 0);
 }
 
+static bool has_layers(const char *dir, struct layers *l) {
+    struct err err = ERR_INIT;
+    if (layers_of_dir(dir, l, &err) < 0)
+        fail_msg("%s", err.msg);
+    return l->upper != NULL;
+}
+
+static void mount_overlay(const char *options, const char *at) {
+    assert_int_equal(path_mkdirs(at, 0755, NULL), 0);
+    if (mount("overlay", at, "overlay", 0, options) < 0)
+        fail_msg("%s: %s", options, strerror(errno));
+}
+
+/* As Podman or the bundle's owner has mounted it. */
+static void mounted_by_others(void **state) {
+    struct fixture *f = *state;
+    struct layers l = {0};
+    cleanup_free char *top = make_dir(f, "top", "file"), *dir = make_dir(f, "bottom/dir", "file");
+    cleanup_free char *bottom = path_join(f->base, "bottom");
+    cleanup_free char *upper = make_dir(f, "upper", "upper"), *work = path_join(f->base, "work");
+    cleanup_free char *at = path_join(f->base, "at"), *bound = path_join(f->base, "bound");
+    cleanup_free char *below = path_join(at, "dir");
+    assert_int_equal(path_mkdirs(work, 0755, NULL), 0);
+    assert_int_equal(path_mkdirs(bound, 0755, NULL), 0);
+    assert_false(has_layers(upper, &l));
+    cleanup_free char *both = str_printf("lowerdir=%s:%s,upperdir=%s,workdir=%s", top, bottom, upper, work);
+    mount_overlay(both, at);
+    assert_true(has_layers(at, &l));
+    assert_string_equal(l.upper, upper);
+    assert_int_equal(l.lowers.n, 2);
+    assert_string_equal(l.lowers.v[0], top);
+    assert_string_equal(l.lowers.v[1], bottom);
+    layers_clear(&l);
+
+    /* A directory of it is not all of it, wherever it is mounted; its top is, elsewhere too. */
+    assert_false(has_layers(below, &l));
+    assert_int_equal(mount(below, bound, NULL, MS_BIND, NULL), 0);
+    assert_false(has_layers(bound, &l));
+    assert_int_equal(mount(at, bound, NULL, MS_BIND, NULL), 0);
+    assert_true(has_layers(bound, &l));
+    layers_clear(&l);
+    /* Another file system over it. */
+    assert_int_equal(mount("over", bound, "tmpfs", 0, "size=64k"), 0);
+    assert_false(has_layers(bound, &l));
+    assert_int_equal(umount2(bound, MNT_DETACH), 0);
+    assert_int_equal(rootfs_unmount(at, NULL), 0);
+
+    static const char *const special[] = {"metacopy=on", "userxattr"};
+    for (size_t i = 0; i < ARRAY_SIZE(special); i++) {
+        cleanup_free char *options = str_printf("%s,%s", both, special[i]);
+        mount_overlay(options, at);
+        assert_false(has_layers(at, &l));
+        assert_int_equal(rootfs_unmount(at, NULL), 0);
+    }
+    cleanup_free char *read_only = str_printf("lowerdir=%s:%s", top, bottom);
+    mount_overlay(read_only, at);
+    assert_false(has_layers(at, &l));
+    assert_int_equal(rootfs_unmount(at, NULL), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(of_an_overlay),
         cmocka_unit_test(an_option_given_twice),
         cmocka_unit_test(of_anything_else),
         cmocka_unit_test_setup_teardown(mounted, setup, teardown),
+        cmocka_unit_test_setup_teardown(mounted_by_others, setup, teardown),
         cmocka_unit_test_setup_teardown(what_an_overlay_cannot_take, setup, teardown),
     };
     if (!own_mounts())

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Needs root: mounts for real, in a mount namespace of its own. */
-#include "cli/overlay.h"
+#include "base/overlay.h"
 
 #include <sched.h>
 #include <setjmp.h>

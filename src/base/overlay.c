@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "cli/overlay.h"
+#include "base/overlay.h"
 
 #include <fcntl.h>
 #include <linux/magic.h>
@@ -59,10 +59,19 @@ static char *append_lower(const char *list, const char *one) {
     return out;
 }
 
+bool overlay_is_special(const char *option, size_t len) {
+    static const char *const special[] = {"metacopy=on", "datadir+=", "verity=on", "verity=require", "userxattr"};
+    for (size_t i = 0; i < ARRAY_SIZE(special); i++)
+        if (len >= strlen(special[i]) && strncmp(option, special[i], strlen(special[i])) == 0)
+            return true;
+    return false;
+}
+
 static int read_option(struct overlay *o, const char *option, size_t len) {
     static const char upper[] = "upperdir=", lower[] = "lowerdir=", more[] = "lowerdir+=";
     char **to = NULL;
     size_t n = 0;
+    o->special |= overlay_is_special(option, len);
     if (len > strlen(upper) && strncmp(option, upper, strlen(upper)) == 0)
         to = &o->upper, n = strlen(upper);
     else if (len > strlen(lower) && strncmp(option, lower, strlen(lower)) == 0)
@@ -81,7 +90,6 @@ static int read_option(struct overlay *o, const char *option, size_t len) {
 }
 
 static int read_options(struct overlay *o, const char *options, struct err *err) {
-    overlay_clear(o); /* of one that this one is mounted over */
     for (const char *p = options;;) {
         size_t len = strcspn(p, ",");
         if (read_option(o, p, len) < 0)
@@ -105,8 +113,10 @@ int overlay_find(const char *path, struct overlay *ret, struct err *err) {
     cleanup_free char *real = realpath(path, NULL);
     int r = real ? mountinfo_open(MOUNTINFO_SELF, &m, err) : err_errno(err, errno, "cannot resolve %s", path);
     while (r == 0 && mountinfo_next(&m, &e))
-        if (strcmp(e.mount_point, real) == 0 && strcmp(e.type, "overlay") == 0)
-            r = read_options(&o, e.super_options, err);
+        if (strcmp(e.mount_point, real) == 0 && strcmp(e.type, "overlay") == 0) {
+            overlay_clear(&o); /* of one that this one is mounted over */
+            r = strcmp(e.root, "/") == 0 ? read_options(&o, e.super_options, err) : 0;
+        }
     mountinfo_close(&m);
     if (r < 0)
         return r;
