@@ -17,6 +17,7 @@
 #define SUFFIX " (deleted)"
 #define DEVICES_MAX 4096 /* mounts of the share, in all mount namespaces */
 #define SEEN_SLOTS ((size_t)DELETED_FILES_MAX * 2)
+#define VOLUMES_MAX 1024
 #define PROC_FILE_MAX ((size_t)16 << 20)
 
 struct file_id {
@@ -27,6 +28,10 @@ struct file_id {
 struct scan {
     const char *fstype;
     struct deleted_list *list;
+    const struct deleted_list *known; /* NULL: none */
+    bool copy;
+    dev_t volumes[VOLUMES_MAX]; /* that are what they were */
+    size_t n_volumes;
     dev_t *devices; /* of the share */
     size_t n_devices;
     uint64_t *namespaces; /* mount namespaces whose mounts are known */
@@ -47,6 +52,10 @@ bool deleted_judge(const struct deleted_stat *s) {
         return true;
     /* An overlay counts 1 for each directory. */
     return has_suffix(s->link) && (s->is_directory || s->links == 1);
+}
+
+bool deleted_is_replaced(const struct deleted_stat *s) {
+    return s->known_ino && s->ino && s->known_ino != s->ino;
 }
 
 /* Which devices are the share's. */
@@ -70,6 +79,26 @@ static bool is_device(const struct scan *s, dev_t dev) {
     return false;
 }
 
+static bool is_same_volume(const struct scan *s, dev_t dev) {
+    for (size_t i = 0; i < s->n_volumes; i++)
+        if (s->volumes[i] == dev)
+            return true;
+    return false;
+}
+
+/* Whether it is the volume that it was, by the number of its top directory. */
+static void learn_volume(struct scan *s, pid_t pid, const char *mount_point, dev_t dev) {
+    cleanup_free char *path = str_printf("/proc/%d/root%s", (int)pid, mount_point);
+    struct statx was, is;
+    if (!path || s->n_volumes == VOLUMES_MAX || is_same_volume(s, dev) ||
+        statx(AT_FDCWD, path, AT_STATX_DONT_SYNC, STATX_INO, &was) < 0 ||
+        makedev(was.stx_dev_major, was.stx_dev_minor) != dev || /* another file system is mounted over it */
+        statx(AT_FDCWD, path, AT_STATX_FORCE_SYNC, STATX_INO, &is) < 0 || was.stx_ino != is.stx_ino)
+        return;
+    s->volumes[s->n_volumes++] = dev;
+}
+
+/* Each mount below the share is a file system of its own, seen as a whole where it is a container's root or volume. */
 static void learn_devices(struct scan *s, pid_t pid) {
     CLEANUP(mountinfo_close) struct mountinfo m = {0};
     struct mountinfo_entry e;
@@ -85,6 +114,8 @@ static void learn_devices(struct scan *s, pid_t pid) {
         dev_t dev = makedev((unsigned)major_nr, (unsigned)strtoul(minor_text + 1, NULL, 10));
         if (!is_device(s, dev) && s->n_devices < DEVICES_MAX)
             s->devices[s->n_devices++] = dev;
+        if (s->copy && pid != getpid() && strcmp(e.root, "/") == 0 && strcmp(e.mount_point, "/") != 0)
+            learn_volume(s, pid, e.mount_point, dev);
     }
 }
 
@@ -109,24 +140,34 @@ static void printable(char *s) {
             *s = '?';
 }
 
-static void found(struct scan *s, const char *container_id, pid_t pid, int proc, const char *link) {
+static bool is_known(const struct deleted_list *known, const struct deleted_file *f) {
+    for (size_t i = 0; known && i < known->n; i++)
+        if (known->v[i].pid == f->pid && strcmp(known->v[i].path, f->path) == 0)
+            return true;
+    return false;
+}
+
+static void found(struct scan *s, const char *container_id, pid_t pid, int proc, const char *link, bool replaced) {
     struct deleted_list *l = s->list;
     cleanup_free char *comm = NULL;
     if (l->n == DELETED_MAX) {
         l->more++;
         return;
     }
-    struct deleted_file *f = &l->v[l->n++];
+    struct deleted_file *f = &l->v[l->n];
     size_t len = strlen(link);
     if (has_suffix(link))
         len -= strlen(SUFFIX);
     f->pid = pid;
+    f->replaced = replaced;
     snprintf(f->container_id, sizeof(f->container_id), "%s", container_id);
     snprintf(f->path, sizeof(f->path), "%.*s", (int)len, link);
     if (file_read_at(proc, "comm", PROC_FILE_MAX, &comm, NULL, NULL) == 0)
         snprintf(f->command, sizeof(f->command), "%.*s", (int)strcspn(comm, "\n"), comm);
     printable(f->command);
     printable(f->path);
+    if (!is_known(s->known, f))
+        l->n++;
 }
 
 /* What /proc/PID/<name> leads to. */
@@ -144,11 +185,14 @@ static void look_at(struct scan *s, const char *container_id, pid_t pid, int pro
     if (n < 0)
         return;
     link[n] = '\0';
-    int r = statx(proc, name, AT_STATX_FORCE_SYNC, STATX_NLINK | STATX_TYPE, &sx);
-    struct deleted_stat st = {
-        .link = link, .is_directory = r == 0 && S_ISDIR(sx.stx_mode), .links = r == 0 ? sx.stx_nlink : 0};
-    if (deleted_judge(&st))
-        found(s, container_id, pid, proc, link);
+    struct deleted_stat st = {.link = link, .known_ino = is_same_volume(s, dev) ? sx.stx_ino : 0};
+    if (statx(proc, name, AT_STATX_FORCE_SYNC, STATX_NLINK | STATX_TYPE | STATX_INO, &sx) == 0) {
+        st.is_directory = S_ISDIR(sx.stx_mode);
+        st.links = sx.stx_nlink;
+        st.ino = sx.stx_ino;
+    }
+    if (deleted_judge(&st) || deleted_is_replaced(&st))
+        found(s, container_id, pid, proc, link, deleted_is_replaced(&st));
 }
 
 /* Processes. */
@@ -223,28 +267,54 @@ static int look_at_all(struct scan *s, struct err *err) {
     return 0;
 }
 
-int deleted_scan(const struct agent *a, const char *fstype, struct deleted_list *list, struct err *err) {
+static int scan(const struct agent *a, const struct scan *what, struct err *err) {
     cleanup_free dev_t *devices = calloc(DEVICES_MAX, sizeof(*devices));
     cleanup_free uint64_t *namespaces = calloc(DEVICES_MAX, sizeof(*namespaces));
     cleanup_free struct file_id *seen = calloc(SEEN_SLOTS, sizeof(*seen));
     cleanup_free pid_t *done = calloc(CGROUP_PIDS_MAX, sizeof(*done));
-    struct scan s = {
-        .fstype = fstype, .list = list, .devices = devices, .namespaces = namespaces, .seen = seen, .done = done};
+    struct scan s = *what;
+    s.devices = devices;
+    s.namespaces = namespaces;
+    s.seen = seen;
+    s.done = done;
     if (!devices || !namespaces || !seen || !done)
         return err_set(err, ENOMEM, "out of memory");
     learn_devices(&s, getpid());
     int r = look_at_containers(&s, a, err);
-    return r < 0 ? r : look_at_all(&s, err);
+    return r < 0 || s.copy ? r : look_at_all(&s, err);
 }
 
-int deleted_refuse(const struct deleted_list *l, struct err *err) {
-    err_set(err, EBUSY, "deleted files of the share are in use, which a copy would not have:");
+int deleted_scan(const struct agent *a, const char *fstype, struct deleted_list *list, struct err *err) {
+    const struct scan s = {.fstype = fstype, .list = list};
+    return scan(a, &s, err);
+}
+
+int deleted_scan_copy(const struct agent *a, const char *fstype, const struct deleted_list *known,
+                      struct deleted_list *list, struct err *err) {
+    const struct scan s = {.fstype = fstype, .list = list, .known = known, .copy = true};
+    return known && known->more ? 0 : scan(a, &s, err);
+}
+
+static int refuse(const struct deleted_list *l, bool copy, struct err *err) {
     for (size_t i = 0; i < MIN(l->n, (size_t)DELETED_NAMED_MAX); i++) {
         const struct deleted_file *f = &l->v[i];
-        err_append(err, "%s %.200s (%s%s%s, pid %d)", i ? "," : "", f->path, f->command, *f->container_id ? " in " : "",
-                   f->container_id, (int)f->pid);
+        err_append(err, "%s %.200s (%s%s%s, pid %d)%s", i ? "," : "", f->path, f->command,
+                   *f->container_id ? " in " : "", f->container_id, (int)f->pid,
+                   !copy         ? ""
+                   : f->replaced ? " is another file"
+                                 : " is gone");
     }
     if (l->n + l->more > DELETED_NAMED_MAX)
         err_append(err, " and %zu more", l->n + l->more - DELETED_NAMED_MAX);
     return -EBUSY;
+}
+
+int deleted_refuse(const struct deleted_list *l, struct err *err) {
+    err_set(err, EBUSY, "deleted files of the share are in use, which a copy would not have:");
+    return refuse(l, false, err);
+}
+
+int deleted_refuse_copy(const struct deleted_list *l, struct err *err) {
+    err_set(err, EBUSY, "files that are in use are not what they were when it was saved:");
+    return refuse(l, true, err);
 }

@@ -97,6 +97,7 @@ void rpc_on_thaw(struct ttrpc_request *req, const ProtobufCMessage *in, void *us
         .new_identity = m->new_identity,
         .names = names,
         .n_names = m->n_containers,
+        .check_files = m->check_files,
     };
     if (snapshot_thaw(userdata, &request, thawed, req, &err) < 0)
         ttrpc_fail(req, &err);

@@ -83,6 +83,8 @@ static void go_on(struct agent *a) {
     struct snapshot *s = &a->snapshot;
     end_step(s);
     s->work = work_free(s->work);
+    free(s->deleted);
+    s->deleted = NULL;
     s->cgroup_fd = fd_close(s->cgroup_fd);
     s->state = SNAPSHOT_NONE;
     hold(a, false);
@@ -155,6 +157,13 @@ static void on_settled(void *userdata, int status) {
         return;
     }
     end_step(s);
+    if (s->work->deleted.n && !(s->deleted = malloc(sizeof(*s->deleted)))) {
+        err_set(&err, ENOMEM, "out of memory");
+        freeze_failed(a, &err);
+        return;
+    }
+    if (s->deleted)
+        *s->deleted = s->work->deleted;
     (void)malloc_trim(0);
     s->state = SNAPSHOT_FROZEN;
     log_debug("frozen");
@@ -304,6 +313,17 @@ static int renew(struct agent *a, const struct snapshot_thaw_request *req, struc
     return r;
 }
 
+/* In this process, as what follows. */
+static int check_files(const struct agent *a, struct err *err) {
+    cleanup_free struct deleted_list *list = calloc(1, sizeof(*list));
+    if (!list)
+        return err_set(err, ENOMEM, "out of memory");
+    uint64_t t = now_usec();
+    int r = deleted_scan_copy(a, DELETED_FSTYPE, a->snapshot.deleted, list, err);
+    (void)step_done("looked for files that are gone", t);
+    return r == 0 && list->n ? deleted_refuse_copy(list, err) : r;
+}
+
 static int become_another(struct agent *a, const struct snapshot_thaw_request *req, struct err *err) {
     int r = req->entropy_len ? identity_reseed(a->random_path, req->entropy, req->entropy_len, err) : 0;
     if (r == 0 && req->wall_usec)
@@ -313,7 +333,9 @@ static int become_another(struct agent *a, const struct snapshot_thaw_request *r
 }
 
 static int thaw(struct agent *a, const struct snapshot_thaw_request *req, struct err *err) {
-    int r = become_another(a, req, err);
+    int r = req->check_files ? check_files(a, err) : 0;
+    if (r == 0)
+        r = become_another(a, req, err);
     if (r == 0)
         r = cgroup_freeze(a->snapshot.cgroup_fd, false, err);
     return r < 0 ? err_wrap(err, "cannot thaw the guest") : 0;

@@ -49,6 +49,7 @@ struct snapshot {
     sd_event_source *events, *timer;
     struct job *job;
     struct snapshot_work *work;
+    struct deleted_list *deleted; /* while FROZEN: what was let pass; NULL: nothing */
     snapshot_frozen_fn frozen;
     void *userdata;
 };
@@ -65,6 +66,7 @@ struct snapshot_thaw_request {
     bool new_identity;
     const struct identity_name *names;
     size_t n_names;
+    bool check_files; /* of the share that are in use: whether they are there (deleted.h) */
 };
 
 /* -EBUSY when it is frozen already, or something is under way that cannot be copied half-done. fn is called once,
@@ -73,8 +75,8 @@ int snapshot_freeze(struct agent *a, const struct snapshot_freeze_request *req, 
                     struct err *err);
 
 /* Of a guest that is being frozen, ends that (its caller gets ECANCELED). One that is not frozen is left as it is;
- * -EINVAL if it should become a copy. On failure it stays frozen, and fn is not called; otherwise it is, from within,
- * before anything that waited for the thaw goes on. */
+ * -EINVAL if it should become a copy; -EBUSY for files. On failure it stays frozen, and fn is not called; otherwise it
+ * is, from within, before anything that waited for the thaw goes on. */
 int snapshot_thaw(struct agent *a, const struct snapshot_thaw_request *req, snapshot_thawed_fn fn, void *userdata,
                   struct err *err);
 

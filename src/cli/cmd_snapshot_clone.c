@@ -24,6 +24,7 @@ struct options {
     const char *id, *prefix;
     uint64_t n;
     struct strv mounts;
+    bool force;
 };
 
 static const struct option_row rows[] = {
@@ -32,6 +33,7 @@ static const struct option_row rows[] = {
     OPTION(OPTION_TEXT, struct options, prefix, "prefix", 0,
            "their ids are PREFIX-1, PREFIX-2, … (default: the snapshot's name)"),
     OPTION(OPTION_LIST, struct options, mounts, "allow-mount", 0, "as with restore"),
+    OPTION(OPTION_FLAG, struct options, force, "force", 0, "as with restore"),
 };
 
 struct clone {
@@ -55,7 +57,7 @@ static void __attribute__((noreturn)) make(struct cli *cli, const struct snapsho
 
 static int start(struct cli *cli, const struct options *o, const char *name, struct clone *c, struct err *err) {
     const struct snapshot_restore restore = {
-        .name = name, .id = c->id, .identity = RESTORE_IDENTITY_NEW, .mounts = &o->mounts};
+        .name = name, .id = c->id, .identity = RESTORE_IDENTITY_NEW, .force = o->force, .mounts = &o->mounts};
     pid_t parent = getpid();
     fflush(stdout);
     c->pid = fork();

@@ -15,13 +15,16 @@ struct options {
     const char *id, *log, *identity, *pid_file;
     struct attend_options attend;
     struct strv mounts;
-    bool replace, attach, keep, quiet;
+    bool replace, force, attach, keep, quiet;
 };
 
 static const struct option_row rows[] = {
     OPTION(OPTION_TEXT, struct options, id, "id", 0, "the sandbox's id (default: the one it had)"),
     OPTION(OPTION_FLAG, struct options, replace, "replace", 0,
            "delete the sandbox that has the id first, also a running one: it is rewound"),
+    OPTION(
+        OPTION_FLAG, struct options, force, "force", 0,
+        "also when files that are in use are gone from a volume, or were replaced: those give errors, or are others"),
     OPTION(OPTION_TEXT, struct options, identity, "identity", 0,
            "keep or new: host name, addresses, machine id (default: keep if it takes the place of the original, which "
            "was saved on this host)"),
@@ -68,8 +71,12 @@ static int stay(const struct cli *cli, const struct options *o, const char *id, 
 static int run(struct cli *cli, const void *values, int n_args, char **args, struct err *err) {
     (void)n_args;
     const struct options *o = values;
-    struct snapshot_restore restore = {
-        .name = args[0], .id = o->id, .replace = o->replace, .mounts = &o->mounts, .pid_file = o->pid_file};
+    struct snapshot_restore restore = {.name = args[0],
+                                       .id = o->id,
+                                       .replace = o->replace,
+                                       .force = o->force,
+                                       .mounts = &o->mounts,
+                                       .pid_file = o->pid_file};
     struct restored restored = {0};
     char took[SIZE_TEXT_MAX];
     int r = check(o, &restore, err);

@@ -44,6 +44,7 @@ int call_restore_snapshot(struct session *s, const struct restore_call *c, uint6
     req.store = TEXT(c->store);
     req.name = TEXT(c->name);
     req.new_identity = c->new_identity;
+    req.force = c->force;
     req.containers = pointers;
     req.n_containers = c->n;
     int r = session_call(s, sandbox, "RestoreSnapshot", &req.base, NULL, 0, timeout, &reply, err);

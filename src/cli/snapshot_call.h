@@ -27,7 +27,7 @@ struct restore_call_container {
 };
 struct restore_call {
     const char *store, *name;
-    bool new_identity;
+    bool new_identity, force;
     const struct restore_call_container *containers;
     size_t n;
 };

@@ -205,6 +205,7 @@ static int call(struct restore *x, struct restored *ret, struct err *err) {
     const struct restore_call c = {.store = x->config.snapshot_dir,
                                    .name = x->o->name,
                                    .new_identity = x->new_identity,
+                                   .force = x->o->force,
                                    .containers = list,
                                    .n = x->n};
     struct attach interruptible = {.session = s}; /* only so that a signal stops the waiting */

@@ -20,6 +20,7 @@ struct snapshot_restore {
     const char *name; /* of the snapshot */
     const char *id;   /* NULL: the original's */
     enum restore_identity identity;
+    bool force;                /* although files that are in use are gone, or were replaced */
     bool replace;              /* what has the id is deleted first, running or not */
     const struct strv *mounts; /* snapshot_bundle.h */
     const char *pid_file;      /* NULL: none */

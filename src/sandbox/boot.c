@@ -243,7 +243,7 @@ static struct boot *boot_new(void) {
 }
 
 int boot_prepare_snapshot(struct sandbox *sb, int dir_fd, const char *path, struct manifest *manifest,
-                          bool new_identity, struct err *err) {
+                          bool new_identity, bool check_files, struct err *err) {
     if (sb->state != SANDBOX_NEW || sb->boot)
         return err_set(err, EBUSY, "sandbox %s: its VM has been started", sb->id);
     int r = machine_like(&sb->config, &manifest->machine, &sb->machine, err);
@@ -259,6 +259,7 @@ int boot_prepare_snapshot(struct sandbox *sb, int dir_fd, const char *path, stru
     b->manifest = *manifest;
     *manifest = (struct manifest){0};
     b->new_identity = new_identity;
+    b->check_files = check_files;
     sb->boot = b;
     return 0;
 }

@@ -24,6 +24,7 @@ struct boot {
     int device_fd, memory_fd, base_fd; /* of it; base_fd -1: its memory has none */
     struct manifest manifest;          /* of it */
     bool new_identity;                 /* a snapshot's copy under another id */
+    bool check_files;                  /* those in use in it are to be there */
     struct worker *fill;
     sd_event_source *again;  /* deferred cold boot after a template failed */
     struct err failure;      /* of the template */
@@ -34,7 +35,7 @@ struct boot {
 /* For a sandbox that is NEW: its VM is to be a copy of this snapshot. dir_fd is taken on success, the manifest moved.
  */
 int boot_prepare_snapshot(struct sandbox *sb, int dir_fd, const char *path, struct manifest *manifest,
-                          bool new_identity, struct err *err);
+                          bool new_identity, bool check_files, struct err *err);
 
 /* boot_load.c: fills memory and loads the state; goes on with boot_connect(). */
 int boot_load(struct sandbox *sb, struct err *err);

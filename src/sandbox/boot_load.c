@@ -63,6 +63,9 @@ void boot_thaw(struct sandbox *sb) {
         list[i] = &ids[i];
         req.n_containers = i + 1;
     }
+    /* Roots are complete; what others may have changed since is volumes. */
+    for (size_t i = 0; b->check_files && i < sb->n_containers; i++)
+        req.check_files |= sb->containers[i]->guest.n_mounts > 0;
     req.containers = list;
     int r = FAULT(LOAD_THAW) ? err_errno(&err, errno, "cannot call the agent")
                              : ttrpc_client_call(sb->agent, &stasis__agent__v1__agent__descriptor, "Thaw", &req.base,

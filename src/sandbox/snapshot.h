@@ -32,11 +32,12 @@ struct snapshot_container {
 struct snapshot_restore_spec {
     const char *store, *name;
     bool new_identity;                           /* the copy gets an identity of its own */
+    bool force;                                  /* although files that are in use are gone, or were replaced */
     const struct snapshot_container *containers; /* in the manifest's order */
     size_t n_containers;
 };
 
 /* Makes a NEW sandbox of a snapshot; done is called when its containers run on. On failure (either way) the sandbox is
- * of no use. Errors: -ENOENT, -EBADMSG (what is damaged or does not fit here), -EINVAL. */
+ * of no use. Errors: -ENOENT, -EBADMSG (what is damaged or does not fit here), -EINVAL, -EBUSY (files). */
 int snapshot_restore(struct sandbox *sb, const struct snapshot_restore_spec *spec, sandbox_done_fn done, void *userdata,
                      struct err *err);

@@ -320,7 +320,7 @@ static int open_snapshot(struct sandbox *sb, const struct snapshot_restore_spec 
     cleanup_free char *path = str_printf("%s/%s", spec->store, spec->name);
     if (!path)
         return err_set(err, ENOMEM, "out of memory");
-    r = boot_prepare_snapshot(sb, fd, path, &m, spec->new_identity, err);
+    r = boot_prepare_snapshot(sb, fd, path, &m, spec->new_identity, !spec->force, err);
     if (r < 0)
         return r;
     (void)TAKE_FD(fd);

@@ -134,6 +134,7 @@ void service_handle_restore_snapshot(struct ttrpc_request *req, const ProtobufCM
     struct snapshot_restore_spec spec = {.store = in->store,
                                          .name = in->name,
                                          .new_identity = in->new_identity,
+                                         .force = in->force,
                                          .containers = to,
                                          .n_containers = in->n_containers};
     if (r == 0)

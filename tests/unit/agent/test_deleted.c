@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/container.h"
 #include "agent/deleted.h"
 #include "base/mountinfo.h"
 #include "support.h"
@@ -24,6 +25,14 @@ static void test_judge(void **state) {
     assert_true(bad("/a (deleted)", true, 1));
     assert_true(bad("/a (deleted)", true, 2));
     assert_false(bad(" (deleted)", false, 1));
+}
+
+static void test_replaced(void **state) {
+    (void)state;
+    assert_true(deleted_is_replaced(&(struct deleted_stat){.known_ino = 7, .ino = 8}));
+    assert_false(deleted_is_replaced(&(struct deleted_stat){.known_ino = 7, .ino = 7}));
+    assert_false(deleted_is_replaced(&(struct deleted_stat){.known_ino = 0, .ino = 8})); /* on no such volume */
+    assert_false(deleted_is_replaced(&(struct deleted_stat){.known_ino = 7, .ino = 0})); /* gone */
 }
 
 /* The type of the file system that the test's directory is on stands for the share's. */
@@ -86,6 +95,44 @@ static void test_scan(void **state) {
     munmap(map, 4096);
 }
 
+/* In a copy only processes of containers count, and not what was known before. */
+static void test_scan_copy(void **state) {
+    struct tmpdir *t = *state;
+    struct err err = ERR_INIT;
+    cleanup_free char *type = fstype_of(t->fd), *pid = str_printf("%d\n", (int)getpid()),
+                      *path = tmpdir_path(t, "file"), *other = tmpdir_path(t, "other");
+    cleanup_free struct deleted_list *before = calloc(1, sizeof(*before)), *list = calloc(1, sizeof(*list));
+    struct container c = {.id = "c1", .cgroup_fd = path_mkdirs_beneath(t->fd, "cgroup", 0755, NULL)};
+    struct agent a = {0};
+    if (!type)
+        skip();
+    assert_true(c.cgroup_fd >= 0);
+    tmpdir_write(t, "cgroup/cgroup.procs", pid);
+    tmpdir_write(t, "file", "x");
+    tmpdir_write(t, "other", "x");
+    cleanup_fd int fd = openat(t->fd, "file", O_RDONLY | O_CLOEXEC);
+    cleanup_fd int fd2 = openat(t->fd, "other", O_RDONLY | O_CLOEXEC);
+    tmpdir_remove(t, "file");
+    assert_int_equal(deleted_scan_copy(&a, type, NULL, list, &err), 0);
+    assert_int_equal(list->n, 0);
+    a.containers = &c;
+    assert_int_equal(deleted_scan_copy(&a, type, NULL, before, &err), 0);
+    const struct deleted_file *f = find(before, path);
+    assert_non_null(f);
+    assert_string_equal(f->container_id, "c1");
+    assert_int_equal(deleted_refuse_copy(before, &err), -EBUSY);
+    assert_non_null(strstr(err.msg, "is gone"));
+    tmpdir_remove(t, "other");
+    assert_int_equal(deleted_scan_copy(&a, type, before, list, &err), 0);
+    assert_null(find(list, path));
+    assert_non_null(find(list, other));
+    before->more = 1;
+    memset(list, 0, sizeof(*list));
+    assert_int_equal(deleted_scan_copy(&a, type, before, list, &err), 0);
+    assert_int_equal(list->n, 0);
+    close(c.cgroup_fd);
+}
+
 static void test_refuse(void **state) {
     (void)state;
     struct err err = ERR_INIT;
@@ -101,12 +148,17 @@ static void test_refuse(void **state) {
     assert_non_null(strstr(err.msg, "/f0 (sh in c1, pid 7)"));
     assert_non_null(strstr(err.msg, "and 59 more"));
     assert_null(strstr(err.msg, "/f8 "));
+    l->v[1].replaced = true;
+    assert_int_equal(deleted_refuse_copy(l, &err), -EBUSY);
+    assert_non_null(strstr(err.msg, "/f0 (sh in c1, pid 7) is gone, /f1 "));
+    assert_non_null(strstr(err.msg, " is another file,"));
+    assert_non_null(strstr(err.msg, "and 59 more"));
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_judge),
-        cmocka_unit_test_setup_teardown(test_scan, tmpdir_setup, tmpdir_teardown),
+        cmocka_unit_test(test_judge),    cmocka_unit_test_setup_teardown(test_scan, tmpdir_setup, tmpdir_teardown),
+        cmocka_unit_test(test_replaced), cmocka_unit_test_setup_teardown(test_scan_copy, tmpdir_setup, tmpdir_teardown),
         cmocka_unit_test(test_refuse),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

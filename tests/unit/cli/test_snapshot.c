@@ -121,6 +121,7 @@ static void restores_under_its_id_and_others(void **state) {
     RUN(p, NULL, 0, "web: restored in 30 ms\n", NULL, "--config", a.config, "snapshot", "restore", "first");
     cleanup_free char *original = told(p, "web", "restore.txt");
     assert_null(strstr(original, "new_identity"));
+    assert_null(strstr(original, "force"));
     assert_non_null(strstr(original, "containers[0].id=web\n"));
     RUN(p, NULL, 1, "", "container web exists: delete it first, or use --replace", "--config", a.config, "snapshot",
         "restore", "first");
@@ -137,7 +138,9 @@ static void restores_under_its_id_and_others(void **state) {
         "--log", "/no/such/log", "first");
     (void)program_status(p, "web", &after, NULL);
     assert_int_equal(before, after);
-    RUN(p, NULL, 0, "web\n", NULL, "--config", a.config, "snapshot", "restore", "-q", "--replace", "first");
+    RUN(p, NULL, 0, "web\n", NULL, "--config", a.config, "snapshot", "restore", "-q", "--replace", "--force", "first");
+    cleanup_free char *forced = told(p, "web", "restore.txt");
+    assert_non_null(strstr(forced, "force=true"));
     (void)program_status(p, "web", &after, NULL);
     assert_int_not_equal(before, after);
     assert_int_equal(program_wait(before), 137);
@@ -237,6 +240,10 @@ static void clones_side_by_side(void **state) {
         assert_true(STATUS_IS(p, id, "running"));
         assert_non_null(strstr(text, "new_identity=true"));
     }
+    RUN(p, NULL, 0, "forced-1\n", NULL, "--config", a.config, "snapshot", "clone", "--force", "--prefix", "forced",
+        "first");
+    cleanup_free char *forced = told(p, "forced-1", "restore.txt");
+    assert_non_null(strstr(forced, "force=true"));
     /* More than are made at a time. */
     long at_a_time = MAX(16, 4 * sysconf(_SC_NPROCESSORS_ONLN));
     cleanup_free char *number = str_printf("%ld", at_a_time + 2), *last = str_printf("many-%ld", at_a_time + 2);
@@ -254,7 +261,7 @@ static void clones_side_by_side(void **state) {
     RUN(p, NULL, 0, "y-1\n", NULL, "--config", a.config, "snapshot", "clone", "--prefix", "y", "first");
     RUN(p, NULL, 1, "", "--id is for a single clone", "--config", a.config, "snapshot", "clone", "--id", "x", "-n", "2",
         "first");
-    static const char *const ids[] = {"first-1", "first-2", "first-3", "x", "y-1"};
+    static const char *const ids[] = {"first-1", "first-2", "first-3", "forced-1", "x", "y-1"};
     for (size_t i = 0; i < ARRAY_SIZE(ids); i++)
         RUN(p, NULL, 0, "", NULL, "delete", "--force", ids[i]);
     clear(&a);
