@@ -214,12 +214,19 @@ int share_add_checkpoint(struct share *s, const char *id, const struct share_che
     return r;
 }
 
-int share_remove_checkpoint(struct share *s, const char *id, struct err *err) {
-    cleanup_fd int own = path_open_beneath(s->fd, id, O_RDONLY | O_DIRECTORY, 0, err);
-    cleanup_fd int dir = own < 0 ? own : path_open_beneath(own, "checkpoint", O_RDONLY | O_DIRECTORY, 0, err);
+/* own: the container's directory. */
+static int remove_checkpoint(struct share *s, int own, const char *id, struct err *err) {
+    cleanup_fd int dir = path_open_beneath(own, "checkpoint", O_RDONLY | O_DIRECTORY, 0, err);
     if (dir < 0)
         return dir == -ENOENT ? 0 : dir;
     return unmount_all_in(dir, s, id, err);
+}
+
+int share_remove_checkpoint(struct share *s, const char *id, struct err *err) {
+    cleanup_fd int own = path_open_beneath(s->fd, id, O_RDONLY | O_DIRECTORY, 0, err);
+    if (own < 0)
+        return own == -ENOENT ? 0 : own;
+    return remove_checkpoint(s, own, id, err);
 }
 
 int share_remove_container(struct share *s, const char *id, struct err *err) {
@@ -227,7 +234,7 @@ int share_remove_container(struct share *s, const char *id, struct err *err) {
     if (dir < 0)
         return dir == -ENOENT ? 0 : dir;
     cleanup_fd int mounts = path_open_beneath(dir, "mounts", O_RDONLY | O_DIRECTORY, 0, NULL);
-    int r = share_remove_checkpoint(s, id, err);
+    int r = remove_checkpoint(s, dir, id, err);
     if (r == 0)
         r = unmount_at(dir, "rootfs", err);
     if (r == 0 && mounts >= 0)
