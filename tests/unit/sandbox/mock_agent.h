@@ -48,6 +48,7 @@ struct mock_agent {
         const Stasis__Agent__V1__CheckpointRequest *req); /* what it does before it answers; NULL: nothing */
     Stasis__Agent__V1__CheckpointRequest *checkpoint;     /* the last one; NULL: none */
     Stasis__Agent__V1__RestoreRequest *restore;
+    const char *says;                /* in each text of its answers; NULL: what fits */
     const char *fail_criu;           /* answers Checkpoint and Restore with this error (EIO) */
     bool hold_criu;                  /* keeps it */
     struct ttrpc_request *kept_criu; /* because of that */
@@ -260,11 +261,46 @@ static inline void mock_forget(void *message) {
         protobuf_c_message_free_unpacked(message, NULL);
 }
 
-static inline void mock_answer_checkpoint(struct ttrpc_request *req) {
+/* With texts of its own, if it has any. */
+
+static inline void mock_on_processes(struct ttrpc_request *req, const ProtobufCMessage *in, void *userdata) {
+    struct mock_agent *m = userdata;
+    if (!m->says) {
+        mock_on_other(req, in, userdata);
+        return;
+    }
+    Stasis__Agent__V1__ProcessDetails one = STASIS__AGENT__V1__PROCESS_DETAILS__INIT, *list[] = {&one};
+    Stasis__Agent__V1__ProcessesResponse out = STASIS__AGENT__V1__PROCESSES_RESPONSE__INIT;
+    one.pid = 1;
+    one.tty = one.command = (char *)(uintptr_t)m->says;
+    out.processes = list;
+    out.n_processes = 1;
+    ttrpc_reply(req, &out.base);
+}
+
+static inline void mock_on_check(struct ttrpc_request *req, const ProtobufCMessage *in, void *userdata) {
+    struct mock_agent *m = userdata;
+    if (!m->says) {
+        mock_on_other(req, in, userdata);
+        return;
+    }
+    Stasis__Agent__V1__CheckItem one = STASIS__AGENT__V1__CHECK_ITEM__INIT, *list[] = {&one};
+    Stasis__Agent__V1__CheckResponse out = STASIS__AGENT__V1__CHECK_RESPONSE__INIT;
+    one.name = one.detail = out.criu_version = (char *)(uintptr_t)m->says;
+    out.items = list;
+    out.n_items = 1;
+    ttrpc_reply(req, &out.base);
+}
+
+static inline void mock_answer_checkpoint_as(struct ttrpc_request *req, const char *version) {
     Stasis__Agent__V1__CheckpointResponse out = STASIS__AGENT__V1__CHECKPOINT_RESPONSE__INIT;
-    out.criu_version = (char *)(uintptr_t) "4.mock";
+    out.criu_version = (char *)(uintptr_t)version;
     out.duration_usec = 5;
     ttrpc_reply(req, &out.base);
+}
+
+static inline void mock_answer_checkpoint(struct ttrpc_request *req) {
+    mock_answer_checkpoint_as(req, "4.mock");
 }
 
 static inline void mock_on_checkpoint(struct ttrpc_request *req, const ProtobufCMessage *in, void *userdata) {
@@ -279,7 +315,7 @@ static inline void mock_on_checkpoint(struct ttrpc_request *req, const ProtobufC
     else if (m->hold_criu)
         m->kept_criu = req;
     else
-        mock_answer_checkpoint(req);
+        mock_answer_checkpoint_as(req, m->says ? m->says : "4.mock");
 }
 
 static inline void mock_answer_restore(struct ttrpc_request *req) {
@@ -342,9 +378,9 @@ static const struct ttrpc_handler mock_handlers[] = {{"Hello", mock_on_hello},
                                                      {"Pause", mock_on_pause},
                                                      {"Resume", mock_on_resume},
                                                      {"Update", mock_on_other},
-                                                     {"Processes", mock_on_other},
+                                                     {"Processes", mock_on_processes},
                                                      {"Stats", mock_on_other},
-                                                     {"Check", mock_on_other},
+                                                     {"Check", mock_on_check},
                                                      {"Console", mock_on_other},
                                                      {"Checkpoint", mock_on_checkpoint},
                                                      {"Restore", mock_on_restore},
