@@ -157,6 +157,43 @@ untouched() {
     [ ! -e "/proc/$p/root/etc/shadow" ]
 }
 
+# anonymous PID : bytes of memory that are the process's own.
+anonymous() {
+    awk '/^RssAnon:/ { print $2 * 1024 }' "/proc/$1/status"
+}
+@test "a container that takes all memory it can: of the host that is the VM's and no more, and the VM goes on" {
+    local conf=$T/eater.conf daemon qemu virtiofsd size=$((256 << 20)) memory taken way i
+    printf '[vm]\nmemory = 256M\n' >"$conf"
+    bundle eater
+    args eater sleep 10000
+    quiet "$STASIS" --root "$R" --config "$conf" run -d --bundle "$T/eater" eater
+    # shellcheck disable=SC2046
+    set -- $(sandbox_pids eater)
+    daemon=$1 qemu=$2 virtiofsd=$3
+    for i in "/proc/$daemon/fd"/*; do
+        [[ $(readlink "$i") != /memfd:stasis-eater* ]] || memory=$i
+    done
+    # A process, and files in memory.
+    for way in 'tail /dev/zero' 'mkdir -p /tmp/m && mount -t tmpfs -o size=40% m /tmp/m && cat /dev/zero >/tmp/m/f; rm -f /tmp/m/f'; do
+        for i in 1 2 3; do
+            timeout 120 "$STASIS" --root "$R" exec --cap CAP_SYS_ADMIN eater sh -c "$way" >/dev/null 2>&1 || true
+        done
+        stasis exec eater true
+    done
+    taken=$(($(stat -L -c '%b * %B' "$memory")))
+    echo "memory $taken, QEMU $(anonymous "$qemu"), virtiofsd $(anonymous "$virtiofsd"), daemon $(anonymous "$daemon")"
+    [ "$taken" -gt $((size / 2)) ]
+    [ "$taken" -le "$size" ]
+    # QEMU's translated code, and what the others keep.
+    [ "$(anonymous "$qemu")" -lt $((1536 << 20)) ]
+    [ "$(anonymous "$virtiofsd")" -lt $((64 << 20)) ]
+    [ "$(anonymous "$daemon")" -lt $((64 << 20)) ]
+    # Nobody who has it can make it larger.
+    not truncate -s $((size * 2)) "$memory"
+    [ "$(stat -L -c %s "$memory")" = "$size" ]
+    stasis delete --force eater
+}
+
 @test "the host sees no mount of the sandbox, and its socket and directory are root's alone" {
     not grep -q "$R/c1" /proc/self/mounts
     [ "$(stat -c %a "$R/c1")" = 700 ]
