@@ -11,6 +11,7 @@
 #include "oci/rewrite.h"
 #include "sandbox/checkpoint.h"
 #include "sandbox/share.h"
+#include "sandbox/volume_acl.h"
 
 #define MONITOR_END_USEC (2 * USEC_PER_SEC)
 
@@ -212,6 +213,19 @@ static void on_vm_ready(void *userdata, const struct err *err) {
         create_failed(c, &e);
 }
 
+/* What differs in the guest, for whoever reads the log. */
+static void log_notes(const struct container *c) {
+    for (size_t i = 0; i < c->guest.notes.n; i++)
+        log_warn("container %s: %s", c->id, c->guest.notes.v[i]);
+    for (size_t i = 0; i < c->guest.n_mounts; i++) {
+        const struct oci_share_mount *m = &c->guest.mounts[i];
+        cleanup_free char *path = NULL;
+        if (volume_find_acl(m->source, &path, NULL) > 0)
+            log_warn("container %s: mounts[%u]: %s has a POSIX ACL, which does not count in the guest: its mode does",
+                     c->id, m->spec_index, path);
+    }
+}
+
 /* In this daemon's mount namespace: the host never sees it, and it is gone when the daemon is. */
 static int mount_rootfs(struct container *c, const struct container_spec *spec, struct err *err) {
     if (spec->n_rootfs == 0)
@@ -259,8 +273,7 @@ static int prepare(struct container *c, const struct container_spec *spec, struc
     r = check_network(c, 0, err);
     if (r < 0)
         return r;
-    for (size_t i = 0; i < c->guest.notes.n; i++)
-        log_warn("container %s: %s", c->id, c->guest.notes.v[i]);
+    log_notes(c);
     /* What a pod's first container cannot change in the network, others may, who join it. */
     if (!c->pod_sandbox) {
         r = oci_guest_make_network(&c->guest, c->guest_id, spec->restore != NULL, err);

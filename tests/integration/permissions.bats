@@ -153,3 +153,17 @@ root_may() {
 @test "root may, and so may another user with CAP_DAC_OVERRIDE" {
     each root_may
 }
+
+@test "a POSIX ACL on a volume does not count in the guest, and the log says so" {
+    local id=acl
+    mkdir -p "$T/acl-volume/dir"
+    echo secret >"$T/acl-volume/dir/file"
+    python3 -c 'import os, struct, sys
+os.setxattr(sys.argv[1], "system.posix_acl_access", struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *e) for e in [
+    (1, 6, 2**32 - 1), (2, 6, 4242), (4, 0, 2**32 - 1), (16, 6, 2**32 - 1), (32, 0, 2**32 - 1)]))' "$T/acl-volume/dir/file"
+    bundle $id '.mounts += [{destination: "/volume", type: "bind", source: "'"$T/acl-volume"'", options: ["rbind", "rw"]}]'
+    args $id sleep 100000
+    run_detached $id
+    grep -qF "mounts[$(jq '.mounts | length - 1' "$T/$id/config.json")]: $T/acl-volume/dir/file has a POSIX ACL" "$R/$id/log"
+    not grep -q 'has a POSIX ACL' "$R/c/log"
+}
