@@ -52,6 +52,6 @@ struct share_checkpoint_names {
 int share_add_checkpoint(struct share *s, const char *id, const struct share_checkpoint *what,
                          struct share_checkpoint_names *ret, struct err *err);
 
-/* Takes all of them away. It is no error if there is nothing. Adds to share.removed. <id>/checkpoint itself stays, empty:
- * the guest would still look for the next ones in the one that is gone. */
+/* Takes all of them away. It is no error if there is nothing. Adds to share.removed. <id>/checkpoint itself stays,
+ * empty: the guest would still look for the next ones in the one that is gone. */
 int share_remove_checkpoint(struct share *s, const char *id, struct err *err);

@@ -112,6 +112,7 @@ static void test_scan_copy(void **state) {
     tmpdir_write(t, "other", "x");
     cleanup_fd int fd = openat(t->fd, "file", O_RDONLY | O_CLOEXEC);
     cleanup_fd int fd2 = openat(t->fd, "other", O_RDONLY | O_CLOEXEC);
+    assert_true(fd >= 0 && fd2 >= 0);
     tmpdir_remove(t, "file");
     assert_int_equal(deleted_scan_copy(&a, type, NULL, list, &err), 0);
     assert_int_equal(list->n, 0);

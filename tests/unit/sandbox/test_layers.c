@@ -155,13 +155,14 @@ static void mount_overlay(const char *options, const char *at) {
 static void mounted_by_others(void **state) {
     struct fixture *f = *state;
     struct layers l = {0};
-    cleanup_free char *top = make_dir(f, "top", "file"), *dir = make_dir(f, "bottom/dir", "file");
+    cleanup_free char *top = make_dir(f, "top", "file"), *low_dir = make_dir(f, "bottom/dir", "file");
     cleanup_free char *bottom = path_join(f->base, "bottom");
     cleanup_free char *upper = make_dir(f, "upper", "upper"), *work = path_join(f->base, "work");
     cleanup_free char *at = path_join(f->base, "at"), *bound = path_join(f->base, "bound");
     cleanup_free char *below = path_join(at, "dir");
     assert_int_equal(path_mkdirs(work, 0755, NULL), 0);
     assert_int_equal(path_mkdirs(bound, 0755, NULL), 0);
+    assert_non_null(low_dir);
     assert_false(has_layers(upper, &l));
     cleanup_free char *both = str_printf("lowerdir=%s:%s,upperdir=%s,workdir=%s", top, bottom, upper, work);
     mount_overlay(both, at);
