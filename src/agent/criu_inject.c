@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ptrace.h>
 #include <sys/types.h>
@@ -48,8 +49,9 @@ static int find_vdso(pid_t tid, uint64_t *start, uint64_t *end) {
     if (!f)
         return -errno;
     while (r < 0 && fgets(line, sizeof(line), f)) {
-        unsigned long long from, to;
-        if (strstr(line, "[vdso]") && sscanf(line, "%llx-%llx", &from, &to) == 2 && to - from <= VDSO_MAX) {
+        char *at;
+        unsigned long long from = strtoull(line, &at, 16), to = *at == '-' ? strtoull(at + 1, NULL, 16) : 0;
+        if (strstr(line, "[vdso]") && to > from && to - from <= VDSO_MAX) {
             *start = from;
             *end = to;
             r = 0;

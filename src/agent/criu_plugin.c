@@ -140,9 +140,16 @@ static int read_process(pid_t pid, struct attributes *a) {
     return mdwe < 0 && mdwe != -EINVAL ? mdwe : 0;
 }
 
+/* As in a new process. */
+static bool is_plain(const struct attributes *a) {
+    bool plain = !a->mdwe && !a->personality && !a->ioprio && !a->has_coredump_filter && !a->timer_slack;
+    for (size_t i = 0; i < ATTRIBUTES_CPU_WORDS; i++)
+        plain = plain && !a->cpus[i];
+    return plain;
+}
+
 static int keep(const struct attributes *a) {
-    struct attributes plain = {.pid = a->pid, .tid = a->tid};
-    if (memcmp(a, &plain, sizeof(plain)) == 0)
+    if (is_plain(a))
         return 0;
     int fd = openat(criu_get_image_dir(), ATTRIBUTES_FILE, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     FILE *f = fd < 0 ? NULL : fdopen(fd, "a");
@@ -160,19 +167,18 @@ static int each_thread(pid_t pid, int (*fn)(pid_t pid, pid_t tid, int own_pid), 
     snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
     DIR *dir = opendir(path);
     const struct dirent *e;
-    int r = dir ? 0 : -errno;
+    int r = 0;
+    if (!dir)
+        return -errno;
     while (r == 0 && (e = readdir(dir)))
         if (e->d_name[0] != '.')
-            r = fn(pid, atoi(e->d_name), own_pid);
-    if (dir)
-        (void)closedir(dir);
+            r = fn(pid, (pid_t)strtol(e->d_name, NULL, 10), own_pid);
+    (void)closedir(dir);
     return r;
 }
 
 static int dump_thread(pid_t pid, pid_t tid, int own_pid) {
-    struct attributes a;
-    memset(&a, 0, sizeof(a)); /* its padding as well: it is compared */
-    a.pid = own_pid;
+    struct attributes a = {.pid = own_pid};
     read_thread(tid, &a);
     int r = tid == pid ? read_process(pid, &a) : 0;
     return r < 0 ? r : keep(&a);

@@ -11,8 +11,8 @@
 
 #define CRUN_LOG_MAX ((size_t)256 << 10) /* of its log, bytes; what is beyond is not read */
 
-/* Takes crun's log (JSON objects; anything else is skipped), of len bytes, and sets err from its first error that is not
- * copied from CRIU's log. Without one: -EIO "no message". Never returns 0. */
+/* Takes crun's log (JSON objects; anything else is skipped), of len bytes, and sets err from its first error that is
+ * not copied from CRIU's log. Without one: -EIO "no message". Never returns 0. */
 int crun_error_from_log(const char *log, size_t len, struct err *err);
 
 /* The same for one message. */

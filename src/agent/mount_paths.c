@@ -89,8 +89,10 @@ static int resolve(int root, struct walk *w, char *const *mounted, size_t n) {
             continue;
         }
         r = go_down(w, name);
-        if (r == 0 && is_mounted(mounted, n, w->done))
-            return strlen(w->done) + strlen(w->rest) < sizeof(w->done) ? (strcat(w->done, w->rest), 0) : -ENAMETOOLONG;
+        if (r == 0 && is_mounted(mounted, n, w->done)) {
+            size_t at = strlen(w->done), room = sizeof(w->done) - at;
+            return (size_t)snprintf(w->done + at, room, "%s", w->rest) < room ? 0 : -ENAMETOOLONG;
+        }
         if (r == 0)
             r = follow(root, w, &links);
     }

@@ -43,7 +43,8 @@ static void test_dump(void **state) {
     for (size_t i = 0; i < ARRAY_SIZE(wanted); i++)
         assert_true(has(&argv, wanted[i]));
     criu_options_conf(&o, CRIU_DUMP, conf);
-    assert_string_equal(conf, "skip-in-flight\ntcp-close\nempty-ns net\ncpu-cap ins\ntimeout 600\nghost-limit 67108864\n");
+    assert_string_equal(conf,
+                        "skip-in-flight\ntcp-close\nempty-ns net\ncpu-cap ins\ntimeout 600\nghost-limit 67108864\n");
 }
 
 static void test_nothing(void **state) {
