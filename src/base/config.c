@@ -32,6 +32,7 @@ enum key_id {
     KEY_RPC_TIMEOUT,
     KEY_DEBUG_CONSOLE,
     KEY_PIDS_LIMIT,
+    KEY_ACL,
     KEY_CHECKPOINT_ENABLE,
     KEY_CHECKPOINT_TIMEOUT,
     KEY_CRIU_LOG_LEVEL,
@@ -72,6 +73,8 @@ static const struct config_key keys[KEY_COUNT] = {
     [KEY_PIDS_LIMIT] =
         {"container", "pids_limit", "number, 0 to 4194304", "2048",
          "The most processes and threads in a container whose specification has no limit. 0: unlimited."},
+    [KEY_ACL] = {"container", "acl", "warn or refuse", "warn",
+                 "What to do with a container on whose volumes POSIX ACLs are found, which do not count in its VM."},
     [KEY_CHECKPOINT_ENABLE] = {"checkpoint", "enable", "true or false", "true",
                                "Allows checkpointing containers and restoring them."},
     [KEY_CHECKPOINT_TIMEOUT] =
@@ -184,7 +187,7 @@ static int set_bool(void *field, const char *value) {
     return 0;
 }
 
-static int set_missing(void *field, const char *value) {
+static int set_refuse(void *field, const char *value) {
     if (strcmp(value, "warn") != 0 && strcmp(value, "refuse") != 0)
         return -EINVAL;
     *(bool *)field = value[0] == 'r';
@@ -228,12 +231,13 @@ static const struct {
     [KEY_RPC_TIMEOUT] = {set_seconds, offsetof(struct config, rpc_timeout)},
     [KEY_DEBUG_CONSOLE] = {set_bool, offsetof(struct config, debug_console)},
     [KEY_PIDS_LIMIT] = {set_pids_limit, offsetof(struct config, pids_limit)},
+    [KEY_ACL] = {set_refuse, offsetof(struct config, acl_refuse)},
     [KEY_CHECKPOINT_ENABLE] = {set_bool, offsetof(struct config, checkpoint_enable)},
     [KEY_CHECKPOINT_TIMEOUT] = {set_seconds, offsetof(struct config, checkpoint_timeout)},
     [KEY_CRIU_LOG_LEVEL] = {set_criu_log_level, offsetof(struct config, criu_log_level)},
     [KEY_SNAPSHOT_DIR] = {set_own_directory, offsetof(struct config, snapshot_dir)},
     [KEY_TEMPLATE_DIR] = {set_own_directory, offsetof(struct config, template_dir)},
-    [KEY_NETWORK_MISSING] = {set_missing, offsetof(struct config, network_refuse)},
+    [KEY_NETWORK_MISSING] = {set_refuse, offsetof(struct config, network_refuse)},
     [KEY_LOG_LEVEL] = {set_log_level, offsetof(struct config, log_level)},
     [KEY_GUEST_CONSOLE] = {set_bool, offsetof(struct config, guest_console)},
     [KEY_GUEST_LOG_MAX] = {set_log_size, offsetof(struct config, guest_log_max)},

@@ -33,6 +33,7 @@ struct config {
     bool debug_console;   /* debug_console = true|false; default false */
     /* [container] */
     uint32_t pids_limit; /* pids_limit = N of a container whose spec has none; default 2048; 0: unlimited */
+    bool acl_refuse;     /* acl = warn|refuse; default warn */
     /* [checkpoint] */
     bool checkpoint_enable;      /* enable = true|false; default true */
     uint64_t checkpoint_timeout; /* timeout = seconds, kept in µs; default 600 */

@@ -6,6 +6,7 @@
 
 #include "base/json.h"
 #include "oci/network.h"
+#include "oci/volume_acl.h"
 
 const struct cli_command *const cli_commands[] = {
     &command_attach,
@@ -106,6 +107,17 @@ int cli_check_network(const struct config *config, const json_t *spec, pid_t pid
         return r;
     if (config->network_refuse)
         return err_set(err, EOPNOTSUPP, "%s ([network] missing)", text);
+    log_warn("%s", text);
+    return 0;
+}
+
+int cli_check_acls(const struct config *config, const struct oci_guest_spec *guest, struct err *err) {
+    cleanup_free char *text = NULL;
+    int r = volume_acl_ignored(guest, &text, err);
+    if (r <= 0)
+        return r;
+    if (config->acl_refuse)
+        return err_set(err, EOPNOTSUPP, "%s ([container] acl)", text);
     log_warn("%s", text);
     return 0;
 }

@@ -20,6 +20,7 @@
 #include "base/log.h"
 #include "base/util.h"
 #include "cli/options.h"
+#include "oci/spec.h"
 
 /* Beside the directories of containerd's namespaces, none of which can have this name: they begin with a letter or a
  * digit (containerd's identifiers, and home_name()). */
@@ -71,6 +72,9 @@ int cli_load_config(const struct cli *cli, struct config *ret, struct err *err);
 
 /* A network that an engine made for the container (oci_network_missing()): warns, or fails, as configured. */
 int cli_check_network(const struct config *config, const json_t *spec, pid_t pid, struct err *err);
+
+/* A volume with POSIX ACLs (oci/volume_acl.h): likewise. */
+int cli_check_acls(const struct config *config, const struct oci_guest_spec *guest, struct err *err);
 
 /*
  * The exit code for an error: 127 when the user's program was not found and 126 when it could not be executed, which

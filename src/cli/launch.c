@@ -89,6 +89,8 @@ static int check_bundle(struct launch *l, struct err *err) {
     for (size_t i = 0; i < guest.notes.n; i++)
         log_info("%s", guest.notes.v[i]);
     r = cli_check_network(&l->config, spec, 0, err);
+    if (r == 0)
+        r = cli_check_acls(&l->config, &guest, err);
     if (r < 0)
         return r;
     l->io_request.terminal = guest.terminal;

@@ -9,9 +9,9 @@
 #include "base/path.h"
 #include "oci/network.h"
 #include "oci/rewrite.h"
+#include "oci/volume_acl.h"
 #include "sandbox/checkpoint.h"
 #include "sandbox/share.h"
-#include "sandbox/volume_acl.h"
 
 #define MONITOR_END_USEC (2 * USEC_PER_SEC)
 
@@ -217,13 +217,17 @@ static void on_vm_ready(void *userdata, const struct err *err) {
 static void log_notes(const struct container *c) {
     for (size_t i = 0; i < c->guest.notes.n; i++)
         log_warn("container %s: %s", c->id, c->guest.notes.v[i]);
-    for (size_t i = 0; i < c->guest.n_mounts; i++) {
-        const struct oci_share_mount *m = &c->guest.mounts[i];
-        cleanup_free char *path = NULL;
-        if (volume_find_acl(m->source, &path, NULL) > 0)
-            log_warn("container %s: mounts[%u]: %s has a POSIX ACL, which does not count in the guest: its mode does",
-                     c->id, m->spec_index, path);
-    }
+}
+
+static int check_acls(const struct container *c, struct err *err) {
+    cleanup_free char *text = NULL;
+    int r = volume_acl_ignored(&c->guest, &text, err);
+    if (r <= 0)
+        return r;
+    if (sandbox_config(c->sb)->acl_refuse)
+        return err_set(err, EOPNOTSUPP, "container %s: %s ([container] acl)", c->id, text);
+    log_warn("container %s: %s", c->id, text);
+    return 0;
 }
 
 /* In this daemon's mount namespace: the host never sees it, and it is gone when the daemon is. */
@@ -274,6 +278,9 @@ static int prepare(struct container *c, const struct container_spec *spec, struc
     if (r < 0)
         return r;
     log_notes(c);
+    r = check_acls(c, err);
+    if (r < 0)
+        return r;
     /* What a pod's first container cannot change in the network, others may, who join it. */
     if (!c->pod_sandbox) {
         r = oci_guest_make_network(&c->guest, c->guest_id, spec->restore != NULL, err);

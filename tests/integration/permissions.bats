@@ -154,7 +154,7 @@ root_may() {
     each root_may
 }
 
-@test "a POSIX ACL on a volume does not count in the guest, and the log says so" {
+@test "a POSIX ACL on a volume does not count in the guest: a warning that names it, or refused" {
     local id=acl
     mkdir -p "$T/acl-volume/dir"
     echo secret >"$T/acl-volume/dir/file"
@@ -166,4 +166,14 @@ os.setxattr(sys.argv[1], "system.posix_acl_access", struct.pack("<I", 2) + b"".j
     run_detached $id
     grep -qF "mounts[$(jq '.mounts | length - 1' "$T/$id/config.json")]: $T/acl-volume/dir/file has a POSIX ACL" "$R/$id/log"
     not grep -q 'has a POSIX ACL' "$R/c/log"
+    stasis delete --force $id
+    local at
+    at="mounts[$(jq '.mounts | length - 1' "$T/$id/config.json")]: $T/acl-volume/dir/file has a POSIX ACL"
+    args $id true
+    run -0 stasis run --bundle "$T/$id" $id
+    [[ $output == *warning*"$at"* ]]
+    cp "$CONF" "$T/acl.conf"
+    printf '[container]\nacl = refuse\n' >>"$T/acl.conf"
+    CONF=$T/acl.conf run ! stasis run --bundle "$T/$id" $id
+    [[ $output == *"$at"*"[container] acl"* ]]
 }

@@ -27,6 +27,7 @@ static void defaults(void **state) {
     assert_true(c.rpc_timeout == 60 * USEC_PER_SEC);
     assert_false(c.debug_console);
     assert_int_equal(c.pids_limit, 2048);
+    assert_false(c.acl_refuse);
     assert_int_equal(c.log_level, LOG_LEVEL_INFO);
     assert_true(c.guest_console);
     assert_true(c.guest_log_max == 1 << 20);
@@ -52,6 +53,7 @@ static void every_key_is_read(void **state) {
                                "debug_console = true\n"
                                "[container]\n"
                                "pids_limit = 0\n"
+                               "acl = refuse\n"
                                "[log]\n"
                                "level = debug\n"
                                "guest_console = false\n"
@@ -73,6 +75,7 @@ static void every_key_is_read(void **state) {
     assert_true(c.rpc_timeout == 3600 * USEC_PER_SEC);
     assert_true(c.debug_console);
     assert_int_equal(c.pids_limit, 0);
+    assert_true(c.acl_refuse);
     assert_int_equal(c.log_level, LOG_LEVEL_DEBUG);
     assert_false(c.guest_console);
     assert_true(c.guest_log_max == 64 << 10);

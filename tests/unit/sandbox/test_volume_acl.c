@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Needs root: mounts for real, in a mount namespace of its own. */
-#include "sandbox/volume_acl.h"
+#include "oci/volume_acl.h"
 #include "support.h"
 
 #include <endian.h>

@@ -8,6 +8,7 @@
 
 #include "base/err.h"
 #include "base/util.h"
+#include "oci/spec.h"
 
 #define VOLUME_ACL_ENTRIES_MAX 1000              /* that are looked at */
 #define VOLUME_ACL_USEC_MAX (50 * USEC_PER_MSEC) /* and for how long: a volume may be on a slow network */
@@ -16,3 +17,7 @@
  * nearest first. Returns 1 and its path in *ret (the caller's), 0 if there is none among those that were looked at.
  * What cannot be read has none. No link is followed but source itself. Errors: -ENOMEM. */
 int volume_find_acl(const char *source, char **ret, struct err *err);
+
+/* The same for the volumes of a container. Returns 1 and a sentence for the user, which names the mount and the file,
+ * in *ret (the caller's), 0 if there is none. Errors: -ENOMEM. */
+int volume_acl_ignored(const struct oci_guest_spec *guest, char **ret, struct err *err);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "sandbox/volume_acl.h"
+#include "oci/volume_acl.h"
 
 #include <fcntl.h>
 #include <limits.h>
@@ -71,4 +71,20 @@ int volume_find_acl(const char *source, char **ret, struct err *err) {
     if (r > 0)
         r = (*ret = path_join(source, found)) ? 1 : -ENOMEM;
     return r < 0 ? err_set(err, ENOMEM, "out of memory") : r;
+}
+
+int volume_acl_ignored(const struct oci_guest_spec *guest, char **ret, struct err *err) {
+    for (size_t i = 0; i < guest->n_mounts; i++) {
+        const struct oci_share_mount *m = &guest->mounts[i];
+        cleanup_free char *path = NULL;
+        int r = volume_find_acl(m->source, &path, err);
+        if (r < 0)
+            return r;
+        if (r == 0)
+            continue;
+        *ret = str_printf("mounts[%u]: %s has a POSIX ACL, which does not count in the guest: its mode does",
+                          m->spec_index, path);
+        return *ret ? 1 : err_set(err, ENOMEM, "out of memory");
+    }
+    return 0;
 }
