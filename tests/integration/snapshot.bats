@@ -341,6 +341,33 @@ send(b"exit 3\n")' "$STASIS" --root "$R" --config "$CONF" run --bundle "$T/t" t 
     stasis snapshot rm heavy >/dev/null
 }
 
+@test "a copy of a volume that fits its snapshot: paused, copied, resumed" {
+    bundle_own_rootfs v '.mounts += [{destination: "/volume", type: "bind", source: "'"$T"'/v/volume", options: ["rbind", "rw"]}]'
+    mkdir "$T/v/volume"
+    # What is in memory and what is in the file must be of one moment, or a number is missing or there twice.
+    args v sh -c 'exec 5>>/volume/log; i=0; while :; do i=$((i + 1)); echo $i >&5; sleep 0.02; done'
+    run_detached v
+    wait_until 60 has_lines volume 20
+    stasis pause v
+    create v ready
+    cp -a "$T/v/volume" "$T/v/copy"
+    stasis resume v
+    local n
+    n=$(wc -l <"$T/v/copy/log")
+    wait_until 60 has_lines volume $((n + 20))
+    clones --allow-mount "$T/v/volume=$T/v/copy" ready
+    [ "$(stasis state ready-1 | jq -r .status)" = paused ]
+    stasis resume ready-1
+    wait_until 60 has_lines copy $((n + 20))
+    delete_all
+    seq "$(wc -l <"$T/v/volume/log")" | cmp - "$T/v/volume/log"
+    seq "$(wc -l <"$T/v/copy/log")" | cmp - "$T/v/copy/log"
+    stasis snapshot rm ready
+}
+has_lines() {
+    [ "$(wc -l 2>/dev/null <"$T/v/$1/log" || echo 0)" -ge "$2" ]
+}
+
 @test "wrong inputs: names, damage, another version; each item is named, and nothing is left" {
     bundle_own_rootfs w
     args w sh -c "$COUNTER"
