@@ -44,7 +44,7 @@ answers() {
     [ "$(stasis exec "$1" echo here </dev/null)" = here ]
     stasis ps "$1" | grep -q bomb
     stasis kill "$1" KILL
-    wait_until 60 status_is "$1" stopped
+    wait_until 120 status_is "$1" stopped
 }
 
 @test "a limit of the specification counts as it is, and the default where there is none" {
@@ -62,13 +62,13 @@ answers() {
 
 @test "a fork bomb in a container: exec, ps and kill answer" {
     bomb limited
-    wait_until 60 has_processes limited 500
+    wait_until 120 has_processes limited 500
     not has_processes limited 501
     answers limited
 }
 
 @test "a fork bomb in a container without a limit: exec, ps and kill answer" {
     bomb endless '.linux.resources.pids.limit = -1'
-    wait_until 60 has_processes endless 520
+    wait_until 120 has_processes endless 520
     answers endless
 }
