@@ -123,7 +123,7 @@ static void test_empty_requests(void **state) {
 /* Every method of the service is served. */
 static void test_complete(void **state) {
     (void)state;
-    static const char *const others[] = {"Hello", "Events", "Check", "Freeze", "Thaw", "Inspect", "Forget", "Shutdown"};
+    static const char *const others[] = {"Hello", "Events", "Check", "Freeze", "Thaw", "Forget", "Inspect", "Shutdown"};
     for (unsigned i = 0; i < SERVICE->n_methods; i++) {
         bool found = false;
         for (size_t k = 0; k < ARRAY_SIZE(methods); k++)
@@ -133,6 +133,25 @@ static void test_complete(void **state) {
         if (!found)
             fail_msg("%s has no test", SERVICE->methods[i].name);
     }
+}
+
+/* One that names nothing has nothing to do, and says so; a path that is none is refused. */
+static void test_forget(void **state) {
+    struct host *h = *state;
+    struct answer a = {0};
+    char bad[] = "../c1", good[] = "c1", *paths[] = {bad};
+    MSG(ForgetRequest) req = STASIS__AGENT__V1__FORGET_REQUEST__INIT;
+    assert_int_equal(path_mkdirs(h->g->a.share_dir, 0755, NULL), 0);
+    call_wait(h, "Forget", &req, &a);
+    assert_int_equal(a.code, 0);
+    req.paths = paths;
+    req.n_paths = 1;
+    call_wait(h, "Forget", &req, &a);
+    assert_int_equal(a.code, EINVAL);
+    paths[0] = good;
+    call_wait(h, "Forget", &req, &a);
+    assert_int_equal(a.code, 0);
+    answer_clear(&a);
 }
 
 static void test_hello(void **state) {
@@ -315,10 +334,9 @@ static void test_console(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        HOST_TEST(test_empty_requests), cmocka_unit_test(test_complete),
-        HOST_TEST(test_hello),          HOST_TEST(test_container),
-        HOST_TEST(test_exec),           HOST_TEST(test_new_session),
-        HOST_TEST(test_console),
+        HOST_TEST(test_empty_requests), cmocka_unit_test(test_complete), HOST_TEST(test_forget),
+        HOST_TEST(test_hello),          HOST_TEST(test_container),       HOST_TEST(test_exec),
+        HOST_TEST(test_new_session),    HOST_TEST(test_console),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
