@@ -8,7 +8,7 @@ build=(gcc make pkg-config meson ninja-build libsystemd-dev libjansson-dev libpr
     protobuf-compiler libinih-dev nettle-dev libxxhash-dev libarchive-dev mmdebstrap debian-archive-keyring e2fsprogs zstd
     xz-utils kmod cpio jq)
 test=(busybox-static libcmocka-dev bats clang clang-tidy clang-format cppcheck shellcheck libclang-rt-14-dev runc containerd
-    socat procps util-linux python3-minimal podman strace btrfs-progs openssl)
+    socat procps util-linux python3-minimal podman docker.io strace btrfs-progs openssl)
 bench=(runsc)
 demo=(mmdebstrap)
 
