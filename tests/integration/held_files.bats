@@ -48,7 +48,6 @@ checkpoint() { quiet stasis checkpoint --image-path "$T/images" --work-path "$T/
 @test "a restore holds nothing of its images" {
     run_detached c
     checkpoint c
-    stasis delete c
     quiet stasis restore --detach --bundle "$T/c" --image-path "$T/images" --work-path "$T/work" c
     rm -r "$T/images" "$T/work"
     wait_until 20 holds_nothing_of '^/c/checkpoint/|deleted' c
