@@ -29,8 +29,7 @@ teardown_file() {
 
 # cut NAME : a copy of the disk, of one moment.
 cut() {
-    local i
-    for i in {1..20}; do
+    for _ in {1..20}; do
         cp --sparse=always "$T/disk.img" "$T/$1.img"
         ! cmp -s "$T/disk.img" "$T/$1.img" || return 0
     done
