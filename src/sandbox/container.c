@@ -7,10 +7,9 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/path.h"
-#include "oci/network.h"
 #include "oci/rewrite.h"
-#include "oci/volume_acl.h"
 #include "sandbox/checkpoint.h"
+#include "sandbox/differences.h"
 #include "sandbox/share.h"
 
 #define MONITOR_END_USEC (2 * USEC_PER_SEC)
@@ -213,23 +212,6 @@ static void on_vm_ready(void *userdata, const struct err *err) {
         create_failed(c, &e);
 }
 
-/* What differs in the guest, for whoever reads the log. */
-static void log_notes(const struct container *c) {
-    for (size_t i = 0; i < c->guest.notes.n; i++)
-        log_warn("container %s: %s", c->id, c->guest.notes.v[i]);
-}
-
-static int check_acls(const struct container *c, struct err *err) {
-    cleanup_free char *text = NULL;
-    int r = volume_acl_ignored(&c->guest, &text, err);
-    if (r <= 0)
-        return r;
-    if (sandbox_config(c->sb)->acl_refuse)
-        return err_set(err, EOPNOTSUPP, "container %s: %s ([container] acl)", c->id, text);
-    log_warn("container %s: %s", c->id, text);
-    return 0;
-}
-
 /* In this daemon's mount namespace: the host never sees it, and it is gone when the daemon is. */
 static int mount_rootfs(struct container *c, const struct container_spec *spec, struct err *err) {
     if (spec->n_rootfs == 0)
@@ -239,18 +221,6 @@ static int mount_rootfs(struct container *c, const struct container_spec *spec, 
         return err_set(err, ENOMEM, "out of memory");
     int r = rootfs_mount(spec->rootfs, spec->n_rootfs, c->rootfs, err);
     return r < 0 ? r : layers_of_mount(&spec->rootfs[spec->n_rootfs - 1], &c->layers, err);
-}
-
-/* Logged at the creation and again at the start: between them the network may have come. */
-static int check_network(const struct container *c, pid_t host_pid, struct err *err) {
-    cleanup_free char *text = NULL;
-    int r = c->pod_member ? 0 : oci_network_missing(c->spec, host_pid, &text, err);
-    if (r <= 0)
-        return r;
-    if (sandbox_config(c->sb)->network_refuse)
-        return err_set(err, EOPNOTSUPP, "container %s: %s ([network] missing)", c->id, text);
-    log_warn("container %s: %s", c->id, text);
-    return 0;
 }
 
 static int prepare(struct container *c, const struct container_spec *spec, struct err *err) {
@@ -274,11 +244,9 @@ static int prepare(struct container *c, const struct container_spec *spec, struc
     if (r < 0)
         return r;
     c->pod_member = spec->pod.role == OCI_POD_MEMBER;
-    r = check_network(c, 0, err);
-    if (r < 0)
-        return r;
-    log_notes(c);
-    r = check_acls(c, err);
+    r = container_check_differences(c, err);
+    if (r == 0)
+        r = container_check_network(c, 0, err);
     if (r < 0)
         return r;
     /* What a pod's first container cannot change in the network, others may, who join it. */
@@ -404,7 +372,7 @@ static int call_agent(struct container *c, const char *method, ttrpc_reply_fn fn
 }
 
 int container_start(struct container *c, sandbox_done_fn done, void *userdata, struct err *err) {
-    int r = c->state == CONTAINER_CREATED ? check_network(c, process_host_pid(c->init), err) : 0;
+    int r = c->state == CONTAINER_CREATED ? container_check_network(c, process_host_pid(c->init), err) : 0;
     if (r == 0)
         r = container_begin(c, CONTAINER_STARTING, done, userdata, err);
     if (r < 0)
