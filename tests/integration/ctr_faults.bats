@@ -113,7 +113,7 @@ over() {
     start "$ID" sh -c "$COUNTER"
     wait_until 20 counting "$ID"
     fault commit.move hold
-    run ctr --timeout 5s task checkpoint "$ID"
+    run ctr --timeout 15s task checkpoint "$ID"
     echo "$output"
     [ "$status" = 1 ]
     [[ $output == *"deadline exceeded"* ]]

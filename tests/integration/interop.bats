@@ -33,6 +33,7 @@ started() {
 
 # exported KIND NAME FILE : checkpointed into the archive, and gone. Leaves the count in $at.
 exported() {
+    ROOT=$(podman "$1" mount "$2") held podman "$1" exec "$2"
     podman "$1" container checkpoint --compress zstd --export "$3" "$2" >/dev/null
     at=$(count_of "$(podman "$1" mount "$2")")
     [ "$at" -ge 2 ]
@@ -44,6 +45,7 @@ imported() {
     local kind=$1 name=$2 file=$3 m
     shift 3
     podman "$kind" container restore --import "$file" "$@" >/dev/null
+    podman "$kind" exec "$name" rm /hold
     m=$(podman "$kind" mount "$name")
     wait_until 60 counts "$m" "$at"
     changed "$m"
@@ -100,7 +102,9 @@ shown() {
     run -0 stasis checkpoint inspect --json "$archive"
     [ "$(jq -r '[.engine, .name, .image, .runtime, .restorable] | map(tostring) | join(" ")' <<<"$output")" = \
         "podman one $IMAGE stasis true" ]
-    run -0 shown "$archive"
+    run shown "$archive"
+    echo "$output"
+    [ "$status" = 0 ]
     [[ $output =~ $'\n'"one "[^$'\n']*" Podman " ]]
 
     bundle_of "$archive" bundle
@@ -108,6 +112,7 @@ shown() {
         cat "$T/plain.out"
         return 1
     }
+    stasis exec plain rm /hold
     wait_until 60 counts "$T/bundle/rootfs" "$at"
     changed "$T/bundle/rootfs"
     replaced "$T/bundle/rootfs"
@@ -133,6 +138,7 @@ shown() {
     args own sh -c "$PROGRAM"
     stasis run --detach --bundle "$T/own" web </dev/null >"$T/own.out" 2>&1
     wait_until 60 count_above "$T/own/rootfs" 2
+    ROOT=$T/own/rootfs held stasis exec web
     stasis checkpoint --export "$archive" --rootfs-image "$IMAGE" web
     at=$(count_of "$T/own/rootfs")
     changed "$T/own/rootfs"
@@ -141,7 +147,9 @@ shown() {
     [ ! -e "$R/web" ]
     umount "$T/own/rootfs"
 
-    run -0 shown "$archive"
+    run shown "$archive"
+    echo "$output"
+    [ "$status" = 0 ]
     [[ $output =~ $'\n'"web "[^$'\n']*"$IMAGE"[^$'\n']*" stasis " ]]
     [[ $output =~ "Checkpoint size: "[1-9] && $output =~ "Root FS diff size: "[1-9] && $output =~ "Frozen time: "[1-9] ]]
     # It does not find the command line, as it does not know how CRIU 4.2 counts pages.

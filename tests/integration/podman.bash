@@ -37,11 +37,13 @@ podman() {
         --runroot "$T/podman/run" --tmpdir "$T/podman/tmp" --storage-driver overlay "$@" 3>&-
 }
 
-# What the containers of these tests do: change their root in every way, and count, in a file and in memory.
+# What the containers of these tests do: change their root in every way, and count, in a file and in memory; while there is
+# a file /hold they have no children, as checkpointctl does not know a zombie.
 # shellcheck disable=SC2016,SC2034 # for a shell in the container; for the file that loads this
 PROGRAM='echo added >/added; echo more:x:9:9::/:/bin/sh >>/etc/passwd; rm /gone/file; rm -r /replace; mkdir -p /replace/sub
     echo new >/replace/sub/new; rm -r /dir-to-file; echo file >/dir-to-file; mkdir -m 700 /new; mkdir /new/dir; echo x >/new/dir/f
-    i=0; while :; do i=$((i + 1)); echo $i >/count.new; mv /count.new /count; sleep 0.1; done'
+    i=0; while :; do i=$((i + 1)); echo $i >/count.new; mv /count.new /count; sleep 0.1
+    while [ -e /hold ]; do :; done; done'
 
 # The files that the program changes. Apart from the image, so that there are two layers.
 make_layer() {
@@ -77,6 +79,18 @@ count_of() {
 # counts ROOT FROM : the program goes on, from where it was: it neither began again nor stands still.
 counts() {
     count_above "$1" "$2" && [ "$(count_of "$1")" -lt $(($2 + 10000)) ]
+}
+
+# held COMMAND… : by the command, which runs another in the container, it comes to hold; ROOT is where its count is.
+held() {
+    local before=none now
+    "$@" touch /hold
+    now=$(count_of "$ROOT")
+    while [ "$before" != "$now" ]; do
+        before=$now
+        sleep 0.5
+        now=$(count_of "$ROOT")
+    done
 }
 
 count_above() {
