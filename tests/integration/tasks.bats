@@ -35,7 +35,7 @@ bomb() {
 
 has_processes() {
     local n
-    n=$(stasis ps -f json "$1" | jq length)
+    n=$(guest_pids "$1" | wc -l)
     [ "${n:-0}" -ge "$2" ]
 }
 
