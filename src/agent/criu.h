@@ -33,7 +33,7 @@ struct criu_options {
     const char *manage_cgroups_mode, *network_lock, *lsm_profile, *lsm_mount_context, *page_server;
     char *const *empty_ns;
     size_t n_empty_ns;
-    bool own_network;      /* restore: it gets a network namespace that nobody else is in */
+    bool own_network;      /* restore: it gets a network namespace of its own */
     bool check_cpu;        /* restore: the images say what the CPU had that they were made on */
     unsigned dump_seconds; /* dump: what stopping the processes may take; 0: CRIU's own limit, 10 */
     uint32_t log_level;

@@ -6,7 +6,7 @@
  * read /proc/PID/root and the processes of its pid namespace. Nothing of the host may be found that way. A monitor is
  * therefore born in mount, pid, ipc, uts and cgroup namespaces of its own, and begins by exchanging the host's root for
  * an empty, read-only directory; the daemon later puts the container's file systems there (sandbox/view.h). It is made
- * by whoever has to be its parent: the CLI for an engine that waits for its pid, else the daemon.
+ * by the CLI for an engine that waits for it as for a child, else by the daemon.
  */
 #pragma once
 

@@ -226,8 +226,7 @@ static void on_dumped(void *userdata, ProtobufCMessage **reply, const struct err
     (void)FAULT(CHECKPOINT_DUMPED);
     take_mounts_away(cp);
     if (cp->failure.code) {
-        log_info("container %s: the checkpoint that nobody wants any more is over, and what it made is thrown away",
-                 cp->c->id);
+        log_info("container %s: the checkpoint that was given up is over, and what it made is thrown away", cp->c->id);
     } else if (err) {
         cp->failure = *err;
         err_wrap_once(&cp->failure, "cannot checkpoint container", cp->c->id); /* the agent does, too */

@@ -6,9 +6,8 @@
 #include "oci/volume_acl.h"
 #include "sandbox/container_impl.h"
 
-/* Takes the sentence, if there is one. */
-static int report(const struct container *c, char *text, bool refuse, const char *key, struct err *err) {
-    cleanup_free char *owned = text;
+/* text: a sentence; NULL: there is nothing to say. */
+static int report(const struct container *c, const char *text, bool refuse, const char *key, struct err *err) {
     if (!text)
         return 0;
     if (refuse)
@@ -18,7 +17,7 @@ static int report(const struct container *c, char *text, bool refuse, const char
 }
 
 int container_check_differences(const struct container *c, struct err *err) {
-    char *text = NULL;
+    cleanup_free char *text = NULL;
     for (size_t i = 0; i < c->guest.notes.n; i++)
         log_warn("container %s: %s", c->id, c->guest.notes.v[i]);
     int r = volume_acl_ignored(&c->guest, &text, err);
@@ -26,7 +25,7 @@ int container_check_differences(const struct container *c, struct err *err) {
 }
 
 int container_check_network(const struct container *c, pid_t host_pid, struct err *err) {
-    char *text = NULL;
+    cleanup_free char *text = NULL;
     int r = c->pod_member ? 0 : oci_network_missing(c->spec, host_pid, &text, err);
     return r < 0 ? r : report(c, text, sandbox_config(c->sb)->network_refuse, "[network] missing", err);
 }

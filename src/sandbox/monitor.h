@@ -18,7 +18,7 @@
 
 struct monitor;
 
-/* A signal that somebody sent to the monitor; from the loop. */
+/* A signal that the monitor got; from the loop. */
 typedef void (*monitor_signal_fn)(void *userdata, int sig);
 
 /* title: process.args of the container, for `ps`; borrowed. */

@@ -29,7 +29,7 @@ struct process {
     const struct process_ops *ops;
     char exec_id[ID_MAX + 1];
     unsigned state;          /* enum process_state */
-    struct monitor *monitor; /* NULL: somebody else made it, or there is none */
+    struct monitor *monitor; /* NULL: the CLI made it, or there is none */
     pid_t host_pid;          /* of the monitor; 0: none */
     int host_pidfd;
     sd_event_source *host_gone;  /* NULL: it has ended */

@@ -109,7 +109,7 @@ static void on_restored(void *userdata, ProtobufCMessage **reply, const struct e
         log_error("container %s: %s", c->id, e.msg);
     sandbox_forget(c->sb);
     if (re->failure.code) {
-        log_info("container %s: the restore that nobody wants any more is over, and what it made is deleted", c->id);
+        log_info("container %s: the restore that was given up is over, and what it made is deleted", c->id);
     } else if (err) {
         re->failure = *err;
         err_wrap_once(&re->failure, "cannot restore container", c->id); /* the agent does, too */

@@ -75,7 +75,7 @@ in_mounts() {
     # Every mount that is there is the container's.
     run -0 cat "/proc/$PID/mountinfo"
     run ! grep -vE ' (/|/vol|/ro|/run|/proc|/proc/.*|/dev|/dev/.*|/sys|/sys/.*) (ro|rw),' <<<"$output"
-    # In its pid namespace there is nobody else, and it is in the sandbox's network: loopback alone.
+    # In its pid namespace there is no other process, and it is in the sandbox's network: loopback alone.
     [ "$(nsenter -t "$PID" -m -p -- /bin/sh -c 'ls /proc' | grep -c '^[0-9]')" -le 3 ]
     [ "$(nsenter -t "$PID" -n -- ls /sys/class/net 2>/dev/null | sort -u | head -1)" ]
     [ "$(nsenter -t "$PID" -n -- cat /proc/net/dev | tail -n +3 | cut -d: -f1 | tr -d ' ')" = lo ]
