@@ -100,7 +100,7 @@ said() { grep -qxF -- "$1" "$T/out"; }
     mkdir -p "$T/tree/sub/in" "$T/tree/dir"
     mount -t tmpfs -o size=1m below "$T/tree/sub"
     mkdir "$T/tree/sub/in"
-    bundle b '.mounts += [
+    bundle_own_rootfs b '.mounts += [
         {destination: "/one", type: "bind", source: "'"$T/tree"'", options: ["rbind", "ro"]},
         {destination: "/all", type: "bind", source: "'"$T/tree"'", options: ["rbind", "rro"]},
         {destination: "/top", type: "bind", source: "'"$T/tree"'", options: ["bind", "ro"]}]'
