@@ -53,6 +53,9 @@ killed_at() {
     [ ! -e "$R/c/state.json" ] || set -- $(sandbox_pids c)
     # shellcheck disable=SC2034 # used by name
     DAEMON=$(pgrep -of -- "-root $R -id c ") QEMU=${2:-} VIRTIOFSD=${3:-}
+    # 0: the state has been recorded, and there is none yet.
+    [ "$QEMU" != 0 ] || QEMU=
+    [ "$VIRTIOFSD" != 0 ] || VIRTIOFSD=
     KILLED=
     if hit "$point"; then
         KILLED=${!part}
